@@ -1,0 +1,705 @@
+"""Results on disk: written while the runs train, opened in one line.
+
+A results folder holds `manifest.json` (what was run, and the list of groups) and one zarr v3 store a compile group,
+`group-000.zarr`, ... In each store:
+
+    metrics(metric, run, step)                        float32, every metric of the group
+    samples(run, step, sample, xy)                    float32, where kept
+    surface(run, step, surface_y, surface_x)          float32, where kept
+    one float64 array a constant, e.g. target_means(run, mode, xy)
+    attributes: the metrics with their attributes, the steps, the coordinates of the runs
+
+A kill at any moment leaves a folder that opens with every measurement whose `Writer.write` had returned. That rests on
+three habits: arrays are preallocated full of NaN and never grow; each file is written whole, beside its place, and
+then renamed; the manifest lists the groups only once all of them exist. Nothing is forced through the operating
+system's cache, so a power failure can still lose the last seconds.
+
+Letters in shapes: R runs, S steps, M metrics.
+"""
+
+import dataclasses
+import datetime
+import difflib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+import zarr.abc.store
+import zarr.storage
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+__all__ = ["FORMAT_VERSION", "GroupSpec", "Writer", "check_output", "create", "open_results"]
+
+FORMAT_VERSION = 1
+
+_MANIFEST = "manifest.json"
+_GROUP_NAME = re.compile(r"group-[0-9]+\.zarr")
+_STATUSES = ("running", "complete", "interrupted")
+_TEXTS = ("title", "command", "configuration", "device", "precision", "commit", "coverage_convention")
+_ALWAYS = ("seed", "recipe", "loss", "penalty")
+_DIMS = {
+    "metrics": ("metric", "run", "step"),
+    "samples": ("run", "step", "sample", "xy"),
+    "surface": ("run", "step", "surface_y", "surface_x"),
+}
+_FIELDS = {"samples": "generated samples", "surface": "discriminator output"}
+_RESERVED = {*_DIMS, *(dim for dims in _DIMS.values() for dim in dims), "mode"}
+
+# One file of metrics holds as many steps as fit in this size and is rewritten at each of them: few files, cheap writes.
+_METRIC_CHUNK_BYTES = 2**20
+# Samples and surfaces take one file a step, or several where many runs make it larger than this.
+_FIELD_CHUNK_BYTES = 2**22
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupSpec:
+    """What one compile group of R runs will record.
+
+    Args:
+        metrics: name -> attributes (`long_name`, `units`, `convention`), all text.
+        steps: every step that will be measured, increasing, (S,).
+        coords: name -> one number or one text a run, (R,). `seed`, `recipe`, `loss` and `penalty` are required.
+        constants: name -> (dims, array, attributes); `dims` starts with 'run', the array with R. Kept in float64.
+        num_samples: samples a run and step; 0 keeps none.
+        surface_size: points along each side of the discriminator's surface, at `linspace(-1, 1, surface_size)` half
+            extents around the target's centre; 0 keeps none.
+
+    Raises:
+        ValueError: a field is malformed, or two things would have the same name in the dataset.
+    """
+
+    metrics: Mapping[str, Mapping[str, str]]
+    steps: Sequence[int]
+    coords: Mapping[str, Sequence[Any]]
+    constants: Mapping[str, tuple[tuple[str, ...], np.ndarray, Mapping[str, str]]]
+    num_samples: int = 0
+    surface_size: int = 0
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _ALWAYS if name not in self.coords]
+        if missing:
+            raise ValueError(f"coords lacks {', '.join(missing)}: every run has {', '.join(_ALWAYS)}")
+        if not self.metrics:
+            raise ValueError("metrics is empty: a group records at least one metric")
+        if self.size == 0:
+            raise ValueError("coords['seed'] is empty: a group has at least one run")
+        _check_names(self)
+        _check_steps(self.steps)
+        for name, attrs in self.metrics.items():
+            _check_attributes(f"metrics[{name!r}]", attrs)
+        for name, values in self.coords.items():
+            if len(_column(name, values)) != self.size:
+                raise ValueError(f"coords[{name!r}] has {len(values)} values for {self.size} runs")
+        _check_constants(self)
+        for name, number in (("num_samples", self.num_samples), ("surface_size", self.surface_size)):
+            if not isinstance(number, int) or number < 0:
+                raise ValueError(f"{name} is {number!r}: expected an integer, 0 or more")
+
+    @property
+    def size(self) -> int:
+        """R, the number of runs."""
+        return len(self.coords["seed"])
+
+
+def create(
+    path: str | os.PathLike[str] | None,
+    specs: Sequence[GroupSpec],
+    metadata: Mapping[str, Any],
+    overwrite: bool = False,
+) -> "Writer":
+    """Makes a results folder with every array in place and nothing measured yet.
+
+    Args:
+        path: the folder, made with its parents; None keeps everything in memory.
+        specs: one entry a compile group.
+        metadata: `title`, `command`, `configuration` (TOML text), `device`, `precision`, `commit`,
+            `coverage_convention`, all text ("" where left out), and `versions` (package -> version).
+        overwrite: replace the results in `path`. Other files in the folder stay.
+
+    Raises:
+        ValueError: before anything is written, where `check_output` refuses the path, the metadata has an unknown name
+            or a wrong type, or the groups contradict each other.
+    """
+    if not specs:
+        raise ValueError("specs is empty: results have at least one group")
+    _check_agreement(specs)
+    manifest = _new_manifest(metadata)
+    entries = [{"name": f"group-{index:03d}.zarr", "size": spec.size} for index, spec in enumerate(specs)]
+    if path is None:
+        groups = [_create_group(spec, zarr.storage.MemoryStore()) for spec in specs]
+        return Writer(None, manifest | {"groups": entries}, groups)
+
+    check_output(path, overwrite)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    # With no groups listed, a kill before the next manifest leaves a folder that is still known as ours.
+    _write_manifest(folder, manifest)
+    for entry in folder.iterdir():
+        if _GROUP_NAME.fullmatch(entry.name):
+            shutil.rmtree(entry)
+    groups = [_create_group(spec, zarr.storage.LocalStore(folder / e["name"])) for spec, e in zip(specs, entries)]
+    manifest["groups"] = entries
+    _write_manifest(folder, manifest)
+    return Writer(folder, manifest, groups)
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Refuses a folder that results must not or cannot be written to; writes nothing.
+
+    A missing folder and an empty one are fine. A folder with files in it is only ever overwritten where its manifest
+    reads as one of ours.
+
+    Raises:
+        ValueError: says why `path` cannot be used, and what to do instead.
+    """
+    folder = Path(path)
+    if not os.path.lexists(folder):
+        above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+        if not above.is_dir():
+            raise ValueError(f"cannot make the folder {folder}: {above} is not a folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise ValueError(f"cannot make the folder {folder}: {above} is not writable")
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} exists and is not a folder: results need a folder of their own")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ValueError(f"{folder} is not writable")
+    if not any(folder.iterdir()):
+        return
+    try:
+        _read_manifest(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder} holds files but no results of this version of gandyn, and is left alone: choose another name"
+        ) from error
+    if not overwrite:
+        raise ValueError(f"{folder} already holds results: pass overwrite or choose another name")
+
+
+def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Opens a results folder as one dataset over all its runs (docs/results.md), complete or not.
+
+    Runs are numbered in the order of the groups. What a group did not record is NaN: steps, metrics, samples, further
+    modes. A coordinate that a group lacks is NaN, or "" where it is text. Coordinates with one value over all runs
+    (other than `seed`, `recipe`, `loss`, `penalty`) are in the attribute `constant_fields`, a JSON object. Metrics are
+    read at once; `samples` and `surface` when they are indexed or computed with.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a group of it is missing.
+        ValueError: the folder holds no results, or results that are damaged or of another format version.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    if not manifest["groups"]:
+        raise ValueError(f"{folder} holds no runs: it was stopped while being made; write it again with overwrite")
+    groups = [_open_group(folder / entry["name"], entry["size"]) for entry in manifest["groups"]]
+    try:
+        _check_agreement([group.spec for group in groups])
+        return _merge(manifest, groups)
+    except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
+        raise ValueError(f"the results in {folder} are damaged: {error}") from error
+
+
+class Writer:
+    """Records the measurements of all groups. Made by `create`; one process writes a folder at a time."""
+
+    def __init__(self, folder: Path | None, manifest: dict[str, Any], groups: Sequence["_Group"]) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._groups = groups
+        self._buffers = [_MetricBuffer(group.arrays["metrics"]) for group in groups]
+
+    def write(
+        self,
+        group: int,
+        step_index: int,
+        metrics: Mapping[str, np.ndarray],
+        samples: np.ndarray | None = None,
+        surface: np.ndarray | None = None,
+    ) -> None:
+        """Records one measurement of one group; it is on disk when this returns. Writing it again replaces it.
+
+        Args:
+            group: position of the group in `create`'s specs.
+            step_index: position of the step in the group's `steps`.
+            metrics: every metric of the group, each (R,).
+            samples: (R, num_samples, 2), or None for none at this step.
+            surface: (R, surface_size, surface_size) with rows along y, or None for none at this step.
+
+        Raises:
+            ValueError: a name, a shape or a position is not the group's. Nothing is written then.
+        """
+        if not 0 <= group < len(self._groups):
+            raise ValueError(f"group is {group}: expected 0 to {len(self._groups) - 1}")
+        target = self._groups[group]
+        last = len(target.spec.steps) - 1
+        if not 0 <= step_index <= last:
+            raise ValueError(f"step_index is {step_index}: group {group} has 0 to {last}")
+        values = _stack_metrics(target.spec, metrics)
+        given = {"samples": samples, "surface": surface}
+        fields = {name: _field(target, name, field) for name, field in given.items() if field is not None}
+        # Metrics last: where a step has its metrics, its samples and surface are whole.
+        for name, field in fields.items():
+            target.arrays[name][:, step_index] = field
+        self._buffers[group].write(step_index, values)
+
+    def finish(self, status: str, wall_time_s: float) -> None:
+        """Notes in the manifest how the runs ended, 'complete' or 'interrupted', and how long they took."""
+        if status not in _STATUSES[1:]:
+            raise ValueError(f"status is {status!r}: expected {' or '.join(map(repr, _STATUSES[1:]))}")
+        self._manifest |= {"status": status, "wall_time_s": float(wall_time_s)}
+        if self._folder is not None:
+            _write_manifest(self._folder, self._manifest)
+
+    def dataset(self) -> xr.Dataset:
+        """What was recorded so far, as `open_results` gives it; the way to read results kept in memory."""
+        return _merge(self._manifest, self._groups)
+
+
+class _MetricBuffer:
+    """Keeps the chunk of metrics being filled, so that every write replaces one whole file and reads none."""
+
+    def __init__(self, array: zarr.Array) -> None:
+        self._array = array
+        self._current: tuple[int, np.ndarray] | None = None
+
+    def write(self, step_index: int, values: np.ndarray) -> None:
+        """Writes values (M, R) at one step."""
+        block, offset = divmod(step_index, self._array.chunks[2])
+        if self._current is None or self._current[0] != block:
+            # Chunk and position change in one assignment: Ctrl-C between two would file a chunk under another's place.
+            self._current = block, np.array(self._array.blocks[0, 0, block])
+        buffer = self._current[1]
+        buffer[:, :, offset] = values
+        self._array.blocks[0, 0, block] = buffer
+
+
+# One group: its spec, and the arrays it is recorded in
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Group:
+    """A spec with its zarr arrays: `metrics`, and `samples` and `surface` where they are kept."""
+
+    spec: GroupSpec
+    arrays: Mapping[str, zarr.Array]
+
+
+def _shapes(spec: GroupSpec) -> dict[str, tuple[int, ...]]:
+    """Array name -> shape, of the arrays that the group keeps."""
+    runs, steps = spec.size, len(spec.steps)
+    shapes: dict[str, tuple[int, ...]] = {"metrics": (len(spec.metrics), runs, steps)}
+    if spec.num_samples:
+        shapes["samples"] = (runs, steps, spec.num_samples, 2)
+    if spec.surface_size:
+        shapes["surface"] = (runs, steps, spec.surface_size, spec.surface_size)
+    return shapes
+
+
+def _chunks(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one file of an array: a write must touch whole files only."""
+    if name == "metrics":
+        metrics, runs, steps = shape
+        return metrics, runs, min(steps, max(1, _METRIC_CHUNK_BYTES // (4 * metrics * runs)))
+    runs, _, *rest = shape
+    return min(runs, max(1, _FIELD_CHUNK_BYTES // (4 * math.prod(rest)))), 1, *rest
+
+
+def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
+    """Makes the store of a group with every array at its full size; NaN takes no space on disk."""
+    attributes = {
+        # Pairs, not an object: the order is that of the array's first axis.
+        "metrics": [(name, dict(attrs)) for name, attrs in spec.metrics.items()],
+        "steps": [int(step) for step in spec.steps],
+        # In attributes, not arrays: text arrays of zarr v3 have no settled format and warn.
+        "coords": {name: _column(name, values).tolist() for name, values in spec.coords.items()},
+        "constants": list(spec.constants),
+        "num_samples": spec.num_samples,
+        "surface_size": spec.surface_size,
+    }
+    root = zarr.create_group(store, zarr_format=3, attributes=attributes)
+    # Nothing is compressed: float noise hardly shrinks, and a write is up to three times faster.
+    for name, (dims, values, attrs) in spec.constants.items():
+        data = np.asarray(values, np.float64)
+        root.create_array(
+            name, data=data, chunks=data.shape, dimension_names=dims, attributes=dict(attrs), compressors=None
+        )
+    arrays = {
+        name: root.create_array(
+            name,
+            shape=shape,
+            chunks=_chunks(name, shape),
+            dtype="float32",
+            fill_value=math.nan,
+            dimension_names=_DIMS[name],
+            compressors=None,
+        )
+        for name, shape in _shapes(spec).items()
+    }
+    return _Group(spec, arrays)
+
+
+def _open_group(path: Path, size: int) -> _Group:
+    """Opens one store for reading; what it says of itself passes the same checks as a spec to be written."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist, but {_MANIFEST} beside it lists it")
+    try:
+        # LocalStore by name: given a path, zarr guesses the kind of store from how the path is spelt.
+        root = zarr.open_group(zarr.storage.LocalStore(path, read_only=True), mode="r", zarr_format=3)
+        about: dict[str, Any] = dict(root.attrs)
+        constants = {name: _open_constant(root, name) for name in about.pop("constants")}
+        spec = GroupSpec(metrics=dict(about.pop("metrics")), constants=constants, **about)
+        if spec.size != size:
+            raise ValueError(f"it holds {spec.size} runs and {_MANIFEST} says {size}")
+        arrays = {name: _open_array(root, name) for name in _shapes(spec)}
+        for name, shape in _shapes(spec).items():
+            if arrays[name].shape != shape or arrays[name].dtype != np.float32:
+                raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected float32 {shape}")
+    except Exception as error:  # zarr raises a dozen types for a damaged store
+        raise ValueError(f"{path} is damaged or no group of results: {error!r}") from error
+    return _Group(spec, arrays)
+
+
+def _open_array(root: zarr.Group, name: str) -> zarr.Array:
+    """An array of plain numbers: no codec but the one that turns numbers into bytes is let through."""
+    array = root[name]
+    if not isinstance(array, zarr.Array):
+        raise ValueError(f"{name} is no array")
+    codecs = [codec["name"] for codec in array.metadata.to_dict()["codecs"]]  # pyright: ignore
+    if array.dtype.kind != "f" or codecs != ["bytes"]:
+        raise ValueError(f"{name} is {array.dtype} with codecs {codecs}: expected uncompressed floats")
+    return array
+
+
+def _open_constant(root: zarr.Group, name: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
+    array = _open_array(root, name)
+    return tuple(array.metadata.dimension_names), np.asarray(array[...]), dict(array.attrs)  # pyright: ignore
+
+
+# All groups as one dataset
+
+
+def _merge(manifest: Mapping[str, Any], groups: Sequence[_Group]) -> xr.Dataset:
+    """Joins groups along `run` and, where their steps differ, by value along `step`."""
+    specs = [group.spec for group in groups]
+    steps = np.unique(np.concatenate([np.asarray(spec.steps, np.int64) for spec in specs]))
+    ends = np.cumsum([spec.size for spec in specs]).tolist()
+    runs = [slice(end - spec.size, end) for spec, end in zip(specs, ends)]
+    positions = [np.searchsorted(steps, spec.steps) for spec in specs]
+    total = ends[-1]
+
+    metrics = {
+        name: xr.Variable(("run", "step"), np.full((total, len(steps)), np.nan, np.float32), dict(attrs))
+        for spec in specs
+        for name, attrs in spec.metrics.items()
+    }
+    for group, rows, columns in zip(groups, runs, positions):
+        for name, values in zip(group.spec.metrics, np.asarray(group.arrays["metrics"][...])):
+            metrics[name].values[rows, columns] = values
+
+    fields = {}
+    for name, long_name in _FIELDS.items():
+        parts = [
+            _Part(rows, columns, group.arrays[name])
+            for group, rows, columns in zip(groups, runs, positions)
+            if name in group.arrays
+        ]
+        if parts:
+            lazy = indexing.LazilyIndexedArray(_Stacked(parts, (total, len(steps))))
+            fields[name] = xr.Variable(_DIMS[name], lazy, {"long_name": long_name})
+
+    columns, constant_fields = _merge_coords(specs)
+    coords = {"run": np.arange(total), "step": ("step", steps, {"long_name": "generator updates"})}
+    coords |= {name: ("run", column) for name, column in columns.items()}
+    if "surface" in fields:
+        axis = np.linspace(-1, 1, fields["surface"].shape[-1])
+        coords |= {dim: (dim, axis, {"units": "half extents of the target"}) for dim in ("surface_y", "surface_x")}
+    attrs = _dataset_attributes(manifest) | {"constant_fields": json.dumps(constant_fields)}
+    return xr.Dataset(metrics | fields | _merge_constants(specs), coords, attrs)
+
+
+def _merge_coords(specs: Sequence[GroupSpec]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Coordinates (R,) that vary or are always shown, and name -> value of the others."""
+    varying, constant = {}, {}
+    for name in dict.fromkeys(name for spec in specs for name in spec.coords):
+        known = [_column(name, spec.coords[name]) if name in spec.coords else None for spec in specs]
+        missing = "" if any(part is not None and part.dtype == object for part in known) else np.nan
+        column = np.concatenate(
+            [np.array([missing] * spec.size) if part is None else part for spec, part in zip(specs, known)],
+            dtype=object if missing == "" else None,
+        )
+        # By their text: NaN equals NaN then.
+        if name in _ALWAYS or len(set(map(repr, column.tolist()))) > 1:
+            varying[name] = column
+        else:
+            constant[name] = column.tolist()[0]
+    return varying, constant
+
+
+def _merge_constants(specs: Sequence[GroupSpec]) -> dict[str, xr.Variable]:
+    """Constants over all runs; NaN where a group lacks one, and for the modes by which its target is smaller."""
+    sizes: dict[str, int] = {}
+    for spec in specs:
+        for dims, values, _ in spec.constants.values():
+            for dim, size in zip(dims[1:], np.shape(values)[1:]):
+                sizes[dim] = max(size, sizes.get(dim, 0))
+    total = sum(spec.size for spec in specs)
+    merged = {}
+    first = 0
+    for spec in specs:
+        for name, (dims, values, attrs) in spec.constants.items():
+            if name not in merged:
+                empty = np.full((total, *(sizes[dim] for dim in dims[1:])), np.nan)
+                merged[name] = xr.Variable(dims, empty, dict(attrs))
+            place = (slice(first, first + spec.size), *(slice(size) for size in np.shape(values)[1:]))
+            merged[name].values[place] = values
+        first += spec.size
+    return merged
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Where the array of one group stands among all runs and steps."""
+
+    runs: slice
+    steps: np.ndarray
+    array: zarr.Array
+
+
+class _Stacked(BackendArray):
+    """Arrays (run, step, ...) of several groups as one, NaN elsewhere; reads only what is asked for."""
+
+    def __init__(self, parts: Sequence[_Part], shape: tuple[int, int]) -> None:
+        self.parts = parts
+        self.shape = (*shape, *parts[0].array.shape[2:])
+        self.dtype = parts[0].array.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        """Reads one integer, slice or list of positions an axis."""
+        chosen = [np.arange(size)[part] for size, part in zip(self.shape, key)]
+        runs, steps, *rest = (np.atleast_1d(axis) for axis in chosen)
+        out = np.full([len(runs), len(steps), *map(len, rest)], np.nan, self.dtype)
+        for part in self.parts:
+            rows = np.flatnonzero((part.runs.start <= runs) & (runs < part.runs.stop))
+            if not len(rows):
+                continue
+            inside = runs[rows] - part.runs.start
+            low = inside.min()
+            # A step a read, as the files lie: three to seven times faster than zarr's orthogonal indexing.
+            for column in np.flatnonzero(np.isin(steps, part.steps)):
+                step = int(np.searchsorted(part.steps, steps[column]))
+                block = np.asarray(part.array[low : inside.max() + 1, step])
+                out[rows, column] = block[np.ix_(inside - low, *rest)]
+        return out.reshape([size for axis in chosen for size in axis.shape])
+
+
+# The manifest
+
+
+def _new_manifest(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with no groups yet. Raises ValueError for metadata that is unknown or of the wrong type."""
+    allowed = (*_TEXTS, "versions")
+    for name in metadata:
+        if name not in allowed:
+            raise ValueError(f"metadata has an unknown entry {name!r}{_nearest(name, allowed)}")
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "status": _STATUSES[0],
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "wall_time_s": None,
+        **{name: metadata.get(name, "") for name in _TEXTS},
+        "versions": dict(metadata.get("versions", {})),
+        "groups": [],
+    }
+    _check_manifest(manifest)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Replaces the manifest in one move: a reader finds the old one or the new one, whole."""
+    partial = folder / f"{_MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(folder / _MANIFEST)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The checked manifest of a folder. Raises FileNotFoundError or ValueError, naming the path."""
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist: expected a results folder")
+    file = folder / _MANIFEST
+    if not file.is_file():
+        raise ValueError(f"{folder} is no results folder: expected {_MANIFEST} in it")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: expected JSON ({error})") from error
+    try:
+        _check_manifest(manifest)
+    except ValueError as error:
+        raise ValueError(f"{file} is no manifest that can be read: {error}") from error
+    return manifest
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Raises ValueError unless every entry has its type and every group a name that stays inside the folder."""
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise ValueError("expected an object with format_version")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format_version is {manifest['format_version']!r}, this gandyn reads {FORMAT_VERSION}")
+    for name in (*_TEXTS, "created"):
+        if not isinstance(manifest.get(name), str):
+            raise ValueError(f"{name} is {manifest.get(name)!r}, expected text")
+    if manifest.get("status") not in _STATUSES:
+        raise ValueError(f"status is {manifest.get('status')!r}, expected one of {', '.join(_STATUSES)}")
+    if not isinstance(manifest.get("wall_time_s"), int | float | None):
+        raise ValueError(f"wall_time_s is {manifest['wall_time_s']!r}, expected a number or null")
+    versions = manifest.get("versions")
+    if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
+        raise ValueError(f"versions is {versions!r}, expected package -> version")
+    groups = manifest.get("groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("groups is no list of objects")
+    for group in groups:
+        name, size = group.get("name"), group.get("size")
+        if not isinstance(name, str) or not _GROUP_NAME.fullmatch(name):
+            raise ValueError(f"the group name {name!r} is not of the form group-000.zarr")
+        if not isinstance(size, int):
+            raise ValueError(f"the size of {name} is {size!r}, expected an integer")
+    if len({group["name"] for group in groups}) < len(groups):
+        raise ValueError("groups lists a name twice")
+
+
+def _dataset_attributes(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    wall_time_s = math.nan if manifest["wall_time_s"] is None else manifest["wall_time_s"]
+    attrs = {name: value for name, value in manifest.items() if name != "groups"}
+    return attrs | {"wall_time_s": wall_time_s, "versions": json.dumps(manifest["versions"])}
+
+
+# Checks of what is recorded
+
+
+def _check_names(spec: GroupSpec) -> None:
+    """Raises ValueError where two things of a group would share a name in the dataset."""
+    seen: dict[str, str] = {name: "a name of the format" for name in _RESERVED}
+    for kind, names in (("metric", spec.metrics), ("coordinate", spec.coords), ("constant", spec.constants)):
+        for name in names:
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"the name of a {kind} is {name!r}: expected text")
+            if name in seen:
+                raise ValueError(f"the {kind} {name!r} is also {seen[name]}: one of them needs another name")
+            seen[name] = f"a {kind}"
+
+
+def _check_steps(steps: Sequence[int]) -> None:
+    values = np.asarray(steps)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iu":
+        raise ValueError(f"steps is {steps!r}: expected at least one integer")
+    if values[0] < 0 or (np.diff(values) <= 0).any():
+        raise ValueError("steps must increase from 0 or more")
+
+
+def _check_attributes(owner: str, attrs: Mapping[str, str]) -> None:
+    for name, value in attrs.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"{owner} has the attribute {name!r}: {value!r}; expected text")
+
+
+def _check_constants(spec: GroupSpec) -> None:
+    """Raises ValueError unless every constant is an array of numbers (run, ...) with one size a dimension."""
+    sizes = {"run": spec.size, "xy": 2}
+    for name, (dims, values, attrs) in spec.constants.items():
+        # The name becomes a folder of the store.
+        if not name.isidentifier():
+            raise ValueError(f"the constant {name!r} needs a name made of letters, digits and underscores")
+        shape = np.shape(values)
+        if not dims or dims[0] != "run" or len(dims) != len(shape) or len(set(dims)) != len(dims) or "step" in dims:
+            raise ValueError(f"constants[{name!r}] has dims {dims}, shape {shape}: expected 'run' first, one an axis")
+        for dim, size in zip(dims, shape):
+            if sizes.setdefault(dim, size) != size:
+                raise ValueError(f"constants[{name!r}] has {size} along {dim!r}: expected {sizes[dim]}")
+        if np.asarray(values).dtype.kind not in "biuf":
+            raise ValueError(f"constants[{name!r}] holds {np.asarray(values).dtype}: expected numbers")
+        _check_attributes(f"constants[{name!r}]", attrs)
+
+
+def _check_agreement(specs: Sequence[GroupSpec]) -> None:
+    """Raises ValueError where groups give one name two meanings, so that they make no single dataset."""
+    meanings: dict[str, Any] = {}
+    for index, spec in enumerate(specs):
+        for name, meaning in _meanings(spec):
+            if meanings.setdefault(name, meaning) != meaning:
+                raise ValueError(f"{name} is {meaning} in group {index} and {meanings[name]} in a group before it")
+
+
+def _meanings(spec: GroupSpec) -> Iterable[tuple[str, Any]]:
+    """Name -> what all groups that have it must agree on."""
+    for name, attrs in spec.metrics.items():
+        yield name, f"a metric with attributes {dict(attrs)}"
+    for name, values in spec.coords.items():
+        yield name, "a coordinate of text" if _column(name, values).dtype == object else "a coordinate of numbers"
+    for name, (dims, _, attrs) in spec.constants.items():
+        yield name, f"a constant {tuple(dims)} with attributes {dict(attrs)}"
+    for name, shape in _shapes(spec).items():
+        if name in _FIELDS:
+            yield name, f"kept as {shape[2:]}"
+
+
+def _column(name: str, values: Sequence[Any]) -> np.ndarray:
+    """Coordinate values as an array (R,): of numbers, or of objects that are all text."""
+    items = [value.item() if hasattr(value, "item") else value for value in values]
+    if all(isinstance(item, str) for item in items):
+        return np.array(items, dtype=object)
+    if all(isinstance(item, int | float) for item in items):
+        column = np.array(items)
+        if column.dtype.kind in "biuf":
+            return column
+    raise ValueError(f"coords[{name!r}] must be all numbers or all text, got {values!r:.200}")
+
+
+def _stack_metrics(spec: GroupSpec, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Metrics of one step in the order of the spec, (M, R). Raises ValueError for a wrong name or shape."""
+    for name in metrics:
+        if name not in spec.metrics:
+            raise ValueError(f"unknown metric {name!r}{_nearest(name, spec.metrics)}")
+    missing = [name for name in spec.metrics if name not in metrics]
+    if missing:
+        raise ValueError(f"metrics lacks {', '.join(missing)}")
+    for name, values in metrics.items():
+        if np.shape(values) != (spec.size,):
+            raise ValueError(f"the metric {name!r} has shape {np.shape(values)}: expected {(spec.size,)}")
+    return np.stack([_float32(metrics[name]) for name in spec.metrics])
+
+
+def _field(group: _Group, name: str, values: np.ndarray) -> np.ndarray:
+    """Samples or surfaces of one step, as they are stored. Raises ValueError for a wrong shape."""
+    if name not in group.arrays:
+        raise ValueError(f"{name} given, but the group keeps none")
+    runs, _, *rest = group.arrays[name].shape
+    if np.shape(values) != (runs, *rest):
+        raise ValueError(f"{name} has shape {np.shape(values)}: expected {(runs, *rest)}")
+    return _float32(values)
+
+
+def _float32(values: Any) -> np.ndarray:
+    # A diverging run may exceed float32: infinity is the right record of it, not a warning.
+    with np.errstate(over="ignore"):
+        # A copy: in memory, zarr may keep the very array it is given, and the caller's may be a donated buffer.
+        return np.array(values, np.float32)
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    """What to say after an unknown name: the nearest valid one, or all of them."""
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(allowed)}"

@@ -1,0 +1,66 @@
+"""The best response: a certified lower bound of max_D V.
+
+The log ratio of the target's density to the generator's (`density`) gives, by each loss's formula, a critic that is
+nearly optimal. Any critic gives a lower bound of max_D V; so every candidate is evaluated in the true V on fresh
+nodes, and the best is kept.
+
+Shapes: A candidates, M scrambles, N nodes in each.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gandyn.losses import Loss
+from gandyn.targets import GaussianMixture
+from gandyn.truth.density import CELLS_PER_BLUR, GridDensity, bin_linearly
+from gandyn.truth.value import Estimate, estimate, value
+
+
+def log_ratios(
+    x: jax.Array, points: jax.Array, target: GaussianMixture, size: int, bandwidth: float, num_blurs: int
+) -> jax.Array:
+    """Candidates for log p/q, in nats, at x (N, 2): (A, N), A = 2 * num_blurs.
+
+    q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: their std grows as the root);
+    p is the target, once blurred alike and once as it is.
+
+    Args:
+      x: where.
+      points: (N', 2), nodes pushed through G; not those that the candidates will be evaluated on.
+      target: p.
+      size: cells along each side of the grid, from `grid_cells` with the same bandwidth.
+      bandwidth: std of one blur in units of the target's narrowest std.
+      num_blurs: how many blurs.
+
+    Clipped at +-log(N'): no ratio further out can be told from that many points, and the bound limits what a
+    wrong one can cost.
+    """
+    bound = jnp.log(float(points.shape[0]))
+    log_p = target.log_prob(x)
+
+    def blurred(density: GridDensity, count: jax.Array) -> tuple[GridDensity, jax.Array]:
+        density = density.blur()
+        log_q = jnp.log(jnp.maximum(density(x), jnp.finfo(x.dtype).tiny))
+        log_p_blurred = target.blur(CELLS_PER_BLUR * density.cell * jnp.sqrt(count)).log_prob(x)
+        return density, jnp.clip(jnp.stack([log_p_blurred, log_p]) - log_q, -bound, bound)
+
+    density = bin_linearly(points, target, size, bandwidth)
+    _, candidates = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))
+    return candidates.reshape(-1, x.shape[0])
+
+
+def best_value(loss: Loss, outputs: jax.Array) -> Estimate:
+    """The largest V over A candidate critics, with its standard error.
+
+    Args:
+      loss: whose V.
+      outputs: (A, 2, M, N), each candidate's outputs on the real and on the fake nodes.
+
+    Cross-fitted: the candidate is chosen on one half of the scrambles and evaluated on the other, and the reverse,
+    so that choosing the largest of several noisy values does not push the bound above the truth.
+    """
+    values = jax.vmap(lambda real_and_fake: value(loss, *real_and_fake))(outputs)
+    half = values.shape[1] // 2
+    first, second = values[:, :half], values[:, half:]
+    chosen = [second[jnp.argmax(jnp.mean(first, axis=1))], first[jnp.argmax(jnp.mean(second, axis=1))]]
+    return estimate(jnp.concatenate(chosen))

@@ -1,0 +1,34 @@
+"""The value function V(D, G): the very loss that D minimizes, on quasi-random nodes instead of a minibatch.
+
+Shapes: M scrambles, N nodes in each.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gandyn.losses import Loss
+
+T_975 = 2.364624
+"""97.5 % quantile of Student's t with 7 degrees of freedom: eight scrambles give `value +- T_975 * se` its 95 %."""
+
+
+class Estimate(NamedTuple):
+    """A mean over independent scrambles and its standard error, each a scalar."""
+
+    mean: jax.Array
+    se: jax.Array
+
+
+def estimate(replicates: jax.Array) -> Estimate:
+    """Mean and standard error of M independent, unbiased replicates (M,)."""
+    return Estimate(jnp.mean(replicates), jnp.std(replicates, ddof=1) / jnp.sqrt(replicates.shape[0]))
+
+
+def value(loss: Loss, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """V(D, G) = -disc on each scramble: D's outputs on real and fake nodes (M, N) -> (M,).
+
+    There is no second formula: it is `loss.disc` itself, at the limit of a large batch.
+    """
+    return -jax.vmap(loss.disc)(real_logits, fake_logits)

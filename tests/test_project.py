@@ -1,0 +1,67 @@
+"""The files around the package say what is true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_constraints_hold_pins_and_nothing_else():
+    """No registry address, no option, no path: the file must mean the same everywhere."""
+    pin = re.compile(r"[a-z0-9][a-z0-9.-]*==[0-9][0-9a-z.]*( ; [a-z_]+ [<>=!]+ '[a-z0-9.]+'( and .*)?)?")
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert lines
+    assert [line for line in lines if not pin.fullmatch(line)] == []
+
+
+def test_every_requirement_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {re.split(r"[^A-Za-z0-9.-]", r)[0].lower() for r in requirements}
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    assert names - pinned == set(), "run `make constraints`"
+
+
+def test_jax_0_10_2_is_excluded_everywhere():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    on_jax = [r for group in groups for r in group if re.match(r"jax(\[|[<>=!~ ]|$)", r)]
+    assert len(on_jax) >= 1
+    for requirement in on_jax:
+        assert "!=0.10.2" in requirement, "jax issue 39103: wrong values on CPU"
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert re.search(r"^jax(lib)?==0\.10\.2\b", constraints, re.MULTILINE) is None
+
+
+def test_public_names_resolve():
+    import gandyn
+
+    names = getattr(gandyn, "__all__", None)
+    if names is None:
+        pytest.skip("gandyn has no __all__ yet")
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not hasattr(gandyn, name)] == []
+
+
+def test_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert version in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_commands_in_the_documents_exist():
+    """Every `make target` and every script that the README and docs/ tell people to run."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    assert {"run", "test", "slow", "lint", "format", "bench", "constraints", "clean", "help"} <= targets
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, flags=re.DOTALL))
+        for target in re.findall(r"(?:^|[`\n$&;] *)make ([a-z]+)\b", code):
+            assert target in targets, f"{path.name} says `make {target}`"
+        for script in re.findall(r"\bpython3? ((?:experiments|benchmarks)/[\w/]+\.py)", code):
+            assert (ROOT / script).is_file(), f"{path.name} says `python {script}`"

@@ -1,0 +1,312 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import synthetic
+import xarray as xr
+
+from gandyn import stats
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def results() -> xr.Dataset:
+    return synthetic.make(samples=0, surface=0)
+
+
+def column(digits: int = 2, percent: bool = False) -> stats.Column:
+    return stats.Column("", "", digits, percent)
+
+
+class TestMeanInterval:
+    def test_covers_the_truth_at_its_rate(self):
+        # Skewed data, for which BCa is made: 200 repetitions of n = 30 put 95 % within four standard errors.
+        rng = np.random.default_rng(1)
+        estimates = [stats.mean_interval(rng.gamma(4, 1 / 4, 30)) for _ in range(200)]
+        hits = [e.low <= 1 <= e.high for e in estimates]
+        assert abs(np.mean(hits) - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 200)
+
+    def test_is_repeatable_and_holds_the_mean(self):
+        x = np.random.default_rng(0).normal(size=16)
+        estimate = stats.mean_interval(x)
+        assert estimate == stats.mean_interval(x)
+        assert estimate.value == pytest.approx(x.mean())
+        assert estimate.low < estimate.value < estimate.high
+
+    def test_is_wider_at_higher_confidence(self):
+        x = np.random.default_rng(0).normal(size=16)
+        narrow, wide = stats.mean_interval(x, 0.8), stats.mean_interval(x, 0.99)
+        assert wide.low < narrow.low < narrow.high < wide.high
+
+    @pytest.mark.parametrize(
+        ("x", "expected"),
+        [
+            ([], (NAN, NAN, NAN)),
+            ([2.0], (2.0, NAN, NAN)),
+            ([2.0, 2.0, 2.0], (2.0, 2.0, 2.0)),
+            ([0.1 + 0.2, 0.3, 0.3], (0.3, 0.3, 0.3)),
+            ([0.0, 0.0], (0.0, 0.0, 0.0)),
+            ([1.0, NAN, 3.0], (NAN, NAN, NAN)),
+            ([1.0, math.inf], (NAN, NAN, NAN)),
+        ],
+    )
+    def test_degenerate_data(self, x: list[float], expected: tuple[float, float, float]):
+        assert stats.mean_interval(x) == pytest.approx(expected, nan_ok=True)
+
+    def test_one_outlier_among_equals(self):
+        estimate = stats.mean_interval([8.0] * 15 + [0.0])
+        assert estimate.value == 7.5
+        assert 5 < estimate.low < 7.5 < estimate.high <= 8
+
+
+def test_interquartile_mean():
+    assert stats.interquartile_mean([100, 1, 2, 3, -50, 4, 2, 3]) == pytest.approx(2.5)
+    assert math.isnan(stats.interquartile_mean([]))
+    assert math.isnan(stats.interquartile_mean([1, 2, 3, NAN, 5]))
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n); the last is AlphaGAN's 46.5 % of 200 seeds.
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (8, 10, 0.4902, 0.9433), (93, 200, 0.3972, 0.5342)],
+)
+def test_share_interval(successes: int, n: int, low: float, high: float):
+    assert stats.share_interval(successes, n) == pytest.approx((successes / n, low, high), abs=6e-4)
+
+
+def test_share_of_nothing_is_undefined():
+    assert all(map(math.isnan, stats.share_interval(0, 0)))
+
+
+class TestRankCorrelation:
+    def test_value_is_scipys_also_with_ties(self):
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=40), rng.integers(0, 4, 40)
+        assert stats.rank_correlation(x, y).value == pytest.approx(scipy.stats.spearmanr(x, y)[0])
+
+    @pytest.mark.parametrize(("rho", "whole"), [(0.0, False), (0.6, True)])
+    def test_interval_covers_the_truth(self, rho: float, whole: bool):
+        # 150 repetitions of 24 pairs; the true value by a large sample. No less than 95 % minus four standard errors.
+        rng = np.random.default_rng(2)
+
+        def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+            x, e = rng.normal(size=(2, n))
+            y = rho * x + math.sqrt(1 - rho**2) * e
+            return x, np.clip(np.round(1.2 * y + 7), 1, 8) if whole else y
+
+        truth = float(scipy.stats.spearmanr(*draw(100_000)).statistic)
+        hits = [e.low <= truth <= e.high for e in (stats.rank_correlation(*draw(24)) for _ in range(150))]
+        assert np.mean(hits) > 0.95 - 4 * math.sqrt(0.95 * 0.05 / 150)
+
+    @pytest.mark.parametrize(
+        ("x", "y"),
+        [([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]), ([1, 2], [1, 2]), ([], []), ([1, 2, 3, NAN, 5], [1, 2, 3, 4, 5])],
+    )
+    def test_undefined(self, x: list[float], y: list[float]):
+        assert all(map(math.isnan, stats.rank_correlation(x, y)))
+
+    def test_few_pairs_have_no_interval(self):
+        value, low, high = stats.rank_correlation([1, 2, 3, 4], [1, 2, 3, 4])
+        assert value == pytest.approx(1)
+        assert math.isnan(low)
+        assert math.isnan(high)
+
+    @pytest.mark.parametrize("others", [1, 2])
+    def test_a_few_runs_that_differ_prove_nothing(self, others: int):
+        # Many a resample lacks them altogether.
+        value, low, high = stats.rank_correlation(np.arange(16), [8] * (16 - others) + [1] * others)
+        assert -1 <= low <= value < 0
+        assert high == 0
+
+    def test_lengths_must_agree(self):
+        with pytest.raises(ValueError, match=r"\(3,\) and \(2,\)"):
+            stats.rank_correlation([1, 2, 3], [1, 2])
+
+
+class TestBand:
+    def test_against_brute_force(self):
+        x = np.random.default_rng(0).gamma(2, size=(12, 3))
+        band = stats.band(x, resamples=4000)
+        np.testing.assert_allclose(band.mean, x.mean(axis=0))
+        np.testing.assert_array_equal(band.count, 12)
+        for s in range(3):
+            brute = scipy.stats.bootstrap(
+                (x[:, s],), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
+            ).confidence_interval
+            # Two independent bootstraps of 4,000: a quantile at 2.5 % has a standard error of some 4 % of the width.
+            width = brute.high - brute.low
+            assert abs(band.low[s] - brute.low) < 0.06 * width
+            assert abs(band.high[s] - brute.high) < 0.06 * width
+
+    def test_undefined_entries_count_step_by_step(self):
+        x = np.random.default_rng(0).normal(size=(6, 4))
+        x[0, 1:] = np.nan
+        x[1:, 2] = np.nan
+        x[:5, 3] = math.inf
+        band = stats.band(np.concatenate([x, np.full((6, 1), np.nan)], axis=1))
+        np.testing.assert_array_equal(band.count, [6, 5, 0, 1, 0])
+        assert band.mean[1] == pytest.approx(x[1:, 1].mean())
+        assert band.mean[3] == x[5, 3]
+        np.testing.assert_array_equal(np.isnan(band.low), [False, False, True, True, True])
+        np.testing.assert_array_equal(np.isnan(band.mean), [False, False, True, False, True])
+
+    def test_the_runs_of_a_step_do_not_depend_on_other_steps(self):
+        x = np.random.default_rng(0).normal(size=(6, 2))
+        x[2, 1] = np.nan
+        alone = stats.band(x[:, 1:])
+        both = stats.band(x)
+        assert (both.low[1], both.high[1]) == (alone.low[0], alone.high[0])
+
+
+class TestReadingTheDataset:
+    def test_recipes_keep_their_order(self, results: xr.Dataset):
+        assert stats.recipes(results) == list(synthetic.RECIPES)
+        np.testing.assert_array_equal(stats.runs_of(results, "minimax"), np.arange(32, 48))
+
+    def test_wrong_names_are_refused_with_the_nearest(self, results: xr.Dataset):
+        with pytest.raises(ValueError, match="did you mean 'minimax'"):
+            stats.runs_of(results, "minmax")
+        with pytest.raises(ValueError, match="did you mean 'modes'"):
+            stats.values(results, "mode")
+
+    def test_a_diverged_run_counts_as_a_failure(self, results: xr.Dataset):
+        assert list(np.flatnonzero(stats.diverged(results))) == [1]
+        assert stats.final(results, "modes")[1] == 0
+        assert stats.final(results, "high_quality")[1] == 0
+        assert stats.final(results, "jsd")[1] == pytest.approx(math.log(2))
+        assert stats.final(results, "mode_tv")[1] == 1
+        assert math.isnan(stats.final(results, "lag")[1])
+        assert math.isnan(stats.final(results, "loss_disc")[1])
+        np.testing.assert_array_equal(stats.values(results, "modes")[1, 12:], 0)
+        assert (stats.values(results, "modes")[1, 3:12] > 0).all()
+
+    def test_final_is_at_each_runs_last_measurement(self, results: xr.Dataset):
+        cut = results.copy(deep=True)
+        metrics = [str(name) for name, x in cut.data_vars.items() if x.dims == ("run", "step")]
+        for name in metrics:
+            cut[name].values[5, 10:] = np.nan
+            cut[name].values[6] = np.nan
+        assert stats.last_step(cut)[[0, 1, 5, 6]].tolist() == [20, 20, 9, -1]
+        assert stats.final(cut, "value")[5] == results["value"].values[5, 9]
+        assert math.isnan(stats.final(cut, "value")[6])
+        # Never measured is not a failure.
+        assert math.isnan(stats.final(cut, "modes")[6])
+
+    def test_number_of_modes_leaves_padding_out(self, results: xr.Dataset):
+        padded = results.copy(deep=True)
+        padded["target_weights"].values[3, 5:] = np.nan
+        assert stats.num_modes(padded)[2:4].tolist() == [8, 5]
+
+    def test_within_runs_is_spearman_over_steps(self, results: xr.Dataset):
+        r = stats.within_runs(results, "loss_disc")
+        loss, modes = results["loss_disc"].values, results["modes"].values
+        assert r[0] == pytest.approx(scipy.stats.spearmanr(loss[0, 1:], modes[0, 1:])[0])
+        # Up to the divergence.
+        assert r[1] == pytest.approx(scipy.stats.spearmanr(loss[1, 1:12], modes[1, 1:12])[0])
+        assert np.isnan(stats.within_runs(results.isel(step=[0, 1, 2]), "loss_disc")).all()
+
+    def test_looks_converged(self, results: xr.Dataset):
+        near = stats.looks_converged(results)
+        loss = stats.final(results, "loss_disc")
+        np.testing.assert_array_equal(near[:48], np.abs(loss[:48] / (2 * math.log(2)) - 1) <= 0.05)
+        assert near.any()
+        assert not near[1]
+        assert not near[48:].any()
+
+
+class TestTable:
+    def test_entries(self, results: xr.Dataset):
+        row = stats.table(results)[0]
+        modes = results["modes"].values[:16, -1].astype(float)
+        assert np.isnan(modes[1])
+        modes[1] = 0
+        assert (row.recipe, row.loss, row.runs, row.measured) == ("non_saturating", "non_saturating", 16, 16)
+        assert row.entries["modes"].estimate == stats.mean_interval(modes)
+        assert row.entries["all_modes"].estimate == stats.share_interval(int((modes == 8).sum()), 16)
+        assert row.entries["diverged"].estimate.value == 1 / 16
+        assert row.entries["lag"].count == 15
+        assert "15 of 16 runs" in row.entries["lag"].note
+        assert row.entries["across_disc"].count == 15
+        loss = np.delete(results["loss_disc"].values[:16, -1], 1)
+        expected = scipy.stats.spearmanr(loss, np.delete(modes, 1))[0]
+        assert row.entries["across_disc"].estimate.value == pytest.approx(expected)
+        within = stats.within_runs(results, "loss_disc")[:16]
+        assert row.entries["within_disc"].estimate.value == pytest.approx(within.mean())
+        assert row.real == pytest.approx({"modes": 8, "high_quality": 0.989})
+
+    def test_undefined_entries_give_the_reason(self, results: xr.Dataset):
+        rows = {row.recipe: row for row in stats.table(results)}
+        lag = rows["wasserstein, gradient penalty"].entries["lag"]
+        assert math.isnan(lag.estimate.value)
+        assert "no best value is known" in lag.note
+
+        same = results.isel(run=slice(16, 32)).copy(deep=True)
+        same["modes"].values[:] = 8
+        entries = stats.table(same)[0].entries
+        assert entries["across_disc"].note == "modes are the same in every run"
+        assert "constant" in entries["within_disc"].note
+        assert entries["modes"].estimate == (8, 8, 8)
+
+        every_run_failed = results.isel(run=[1])
+        entries = stats.table(every_run_failed)[0].entries
+        assert "a diverged run has no lag" in entries["lag"].note
+        assert entries["modes"].estimate.value == 0
+
+    def test_few_runs(self, results: xr.Dataset):
+        one = stats.table(results.isel(run=[0]))[0].entries
+        assert "no interval" in one["modes"].note
+        assert "too few" in one["across_disc"].note
+        four = stats.table(results.isel(run=[0, 2, 3, 4]))[0].entries
+        assert "fewer than 5 runs give no interval" in four["across_disc"].note
+
+    def test_lacking_metrics_and_unmeasured_runs(self, results: xr.Dataset):
+        entries = stats.table(results.drop_vars(["jsd", "lag"]))[0].entries
+        assert entries["jsd"].note == "jsd is not recorded in these results"
+        assert entries["lag"].note == "lag is not recorded in these results"
+        empty = results.where(False)
+        for name in ("recipe", "loss", "target_weights", "equilibrium"):
+            empty[name] = results[name]
+        row = stats.table(empty)[0]
+        assert (row.runs, row.measured) == (16, 0)
+        assert all(math.isnan(entry.estimate.value) and entry.note for entry in row.entries.values())
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("estimate", "look", "text"),
+        [
+            (stats.Estimate(7.812, 7.5, 8), column(), "7.81 [7.50, 8.00]"),
+            (stats.Estimate(0.625, 0.39, 0.816), column(0, True), "62 % [39, 82]"),
+            (stats.Estimate(1.0, NAN, NAN), column(), "1.00"),
+            (stats.UNDEFINED, column(), "-"),
+            (stats.Estimate(-0.0001, -0.2, 0.1), column(), "0.00 [-0.20, 0.10]"),
+        ],
+    )
+    def test_format_estimate(self, estimate: stats.Estimate, look: stats.Column, text: str):
+        assert stats.format_estimate(estimate, look) == text
+
+    def test_table_is_aligned_complete_and_as_wide_as_asked(self, results: xr.Dataset):
+        rows = stats.table(results)
+        text = stats.format_table(rows, width=100)
+        lines = text.splitlines()
+        body = lines[: lines.index("modes: " + stats.COLUMNS["modes"].meaning)]
+        assert max(map(len, body)) <= 100
+        headings = [line for line in lines if line.startswith("recipe ")]
+        assert all(any(c.heading in line for line in headings) for c in stats.COLUMNS.values())
+        for number, heading in ((i, line) for i, line in enumerate(lines) if line in headings):
+            start = heading.index("runs")
+            assert all(
+                line[start - 1] == " " and line[start : start + 2] == "16" for line in lines[number + 2 : number + 6]
+            )
+        assert text.count("minimax") == len(headings)
+        assert "- (2)" in text
+        assert "(2) no run has one: no best value is known for this loss" in text
+        assert "as many real samples get: high quality 98.9 %" in text
+
+    def test_labels_cannot_steer_the_terminal(self, results: xr.Dataset):
+        hostile = results.isel(run=slice(0, 16)).assign_coords(recipe=("run", np.array(["a\x1b[2J\nb"] * 16, object)))
+        text = stats.format_table(stats.table(hostile))
+        assert "\x1b" not in text
+        assert "a?[2J?b" in text
