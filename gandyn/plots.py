@@ -87,8 +87,9 @@ def _text(label: str, width: int = 40) -> str:
     return "\n".join(lines).replace("$", r"\$")
 
 
-def _title(ax: Axes, title: str, notes: Sequence[str] = ()) -> None:
-    """A bold title with small lines of text under it, above the axes where no data is."""
+def _title(ax: Axes, title: str, notes: Sequence[str] = (), width: int = 64) -> None:
+    """A bold title with small text under it, in lines of ``width`` characters, above the axes where no data is."""
+    notes = [line for note in notes for line in textwrap.wrap(note, width) or [""]]
     ax.set_title(title, pad=5 + 11 * len(notes))
     for i, note in enumerate(reversed(notes)):
         ax.annotate(note, (0, 1), (0, 4 + 11 * i), xycoords="axes fraction", textcoords="offset points", fontsize=8)
@@ -331,7 +332,7 @@ def loss_against_coverage(
         lost = runs.size - shown.size - failed.size
         notes += [f"{lost} without a value"] if lost else []
         notes += [f"{outside} beyond the axis (▲▼)"] if outside else []
-        _title(ax, _text(name, 36), [summary, ", ".join(notes)])
+        _title(ax, _text(name, 28), [summary, ", ".join(notes)], width=44)
         ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
         ax.set_xlabel(f"modes covered, of {total}")
         unit = " (nats)" if kind in stats.IN_NATS else ""

@@ -129,13 +129,13 @@ def spiral(
 
 
 def random(
-    num_modes: int = 8, radius: float = 1.0, std: float = 0.02, seed: int = 0, weights: ArrayLike | None = None
+    num_modes: int = 8, radius: float = 1.0, std: float = 0.02, layout_seed: int = 0, weights: ArrayLike | None = None
 ) -> GaussianMixture:
-    """Modes uniform in the square [-radius, radius]^2, fixed by `seed`."""
+    """Modes uniform in the square [-radius, radius]^2, fixed by `layout_seed`."""
     checks.whole("num_modes", num_modes)
-    checks.whole("seed", seed, least=0)
+    checks.whole("layout_seed", layout_seed, least=0)
     checks.number("radius", radius, 0, above=True)
-    return mixture(np.random.default_rng(seed).uniform(-radius, radius, (num_modes, 2)), std, weights)
+    return mixture(np.random.default_rng(layout_seed).uniform(-radius, radius, (num_modes, 2)), std, weights)
 
 
 def line(

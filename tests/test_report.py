@@ -30,6 +30,12 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: savefig(self, *args, **(kw | {"dpi": 30})))
 
 
+@pytest.fixture
+def blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but not drawn."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **kw: None)
+
+
 class Page(HTMLParser):
     """Collects the elements, the attributes and the visible text of a page, and checks that its elements nest."""
 
@@ -108,7 +114,7 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
     assert re.sub(r"\s", "", modes) in re.sub(r"\s", "", text)
 
 
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.usefixtures("blank")
 def test_hostile_labels_are_inert(results: xr.Dataset, tmp_path: Path):
     labels = np.where(results["recipe"].values == "non_saturating", HOSTILE, "plain").astype(object)
     hostile = results.isel(step=[0, 10, 20]).assign_coords(recipe=("run", labels))
@@ -126,13 +132,11 @@ def test_hostile_labels_are_inert(results: xr.Dataset, tmp_path: Path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: d.isel(run=slice(0, 6)),
         lambda d: d.drop_vars("surface").isel(run=[0]),
-        lambda d: d.isel(step=[0], run=slice(0, 3)),
         lambda d: d.isel(run=[1]),
-        lambda d: d.assign_attrs(dict.fromkeys(d.attrs, "")),
+        lambda d: d.drop_vars("samples").isel(run=slice(0, 3)).assign_attrs(dict.fromkeys(d.attrs, "")),
     ],
-    ids=["one recipe", "one run, no surface", "first step only", "one diverged run", "no attributes"],
+    ids=["one run, no surface", "one diverged run", "no attributes"],
 )
 @pytest.mark.usefixtures("coarse")
 def test_small_results(results: xr.Dataset, tmp_path: Path, change):
@@ -142,9 +146,9 @@ def test_small_results(results: xr.Dataset, tmp_path: Path, change):
     assert report.summary(few)
 
 
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.usefixtures("blank")
 def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
-    cut = interrupted(results)
+    cut = interrupted(results.drop_vars("samples"))
     sentences = report.incompleteness(cut)
     assert sentences[0] == "These results are incomplete: their status is interrupted."
     assert sentences[1] == "6 runs of 12 never measured."
@@ -158,13 +162,13 @@ def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
 
 @pytest.mark.usefixtures("coarse")
 def test_nothing_measured(results: xr.Dataset, tmp_path: Path):
-    empty = interrupted(results)
+    empty = interrupted(results.isel(run=slice(0, 8, 4)))
     for x in empty.data_vars.values():
         if x.dims[:2] == ("run", "step"):
             x.values[:] = np.nan
     page, text = read(report.write(empty, tmp_path / "report.html"))
     assert "No run was measured." in text
-    assert "12 runs of 12 never measured." in text
+    assert "2 runs of 2 never measured." in text
     assert page.tags.count("img") == 4
 
 
@@ -189,7 +193,7 @@ def test_verdict_follows_the_interval(results: xr.Dataset, estimate: tuple[float
     assert words in "\n".join(report.headlines(results, [changed]))
 
 
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.usefixtures("blank")
 def test_many_recipes_are_cut_in_figures_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = {f"recipe {i}": ("minimax", 0.3, 0.2) for i in range(6)}
     many = synthetic.make(names, seeds=5, samples=0, surface=0, steps=5)

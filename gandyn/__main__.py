@@ -1,0 +1,5 @@
+"""`python -m gandyn` is `gandyn`."""
+
+from gandyn.cli import main
+
+main()

@@ -1,0 +1,321 @@
+"""Every loss against its formula in NumPy float64, and its optimum against closed forms and quadrature."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from gandyn.losses import LOSSES
+
+WITH_CRITIC = [name for name, loss in LOSSES.items() if loss.critic is not None]
+
+
+def log1pexp(x):
+    """log(1 + e^x) without overflow, in float64; not through jax.nn.softplus."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# Independently of gandyn/losses.py: r, f are the logits of real and fake samples.
+FORMULAS = {
+    "minimax": (lambda r, f: np.mean(log1pexp(-r) + log1pexp(f)), lambda r, f: -np.mean(log1pexp(f))),
+    "non_saturating": (lambda r, f: np.mean(log1pexp(-r) + log1pexp(f)), lambda r, f: np.mean(log1pexp(-f))),
+    "wasserstein": (lambda r, f: np.mean(f) - np.mean(r), lambda r, f: -np.mean(f)),
+    "hinge": (
+        lambda r, f: np.mean(np.where(r < 1, 1 - r, 0)) + np.mean(np.where(f > -1, 1 + f, 0)),
+        lambda r, f: -np.mean(f),
+    ),
+    "least_squares": (
+        lambda r, f: 0.5 * np.mean(np.square(r - 1)) + 0.5 * np.mean(np.square(f)),
+        lambda r, f: 0.5 * np.mean(np.square(f - 1)),
+    ),
+    "relativistic": (lambda r, f: np.mean(log1pexp(-(r - f))), lambda r, f: np.mean(log1pexp(-(f - r)))),
+}
+
+# facts.md: N(0,1) against N(d,1): JSD, logistic disc*, non-saturating generator at D*, TV, integral of pq/(p+q).
+GAUSSIANS = {
+    0.5: (0.030311, 1.325672, 0.787836, 0.197413, 0.470527),
+    1.0: (0.111421, 1.163451, 1.081726, 0.382925, 0.397973),
+    2.0: (0.336831, 0.712633, 2.356316, 0.682689, 0.224800),
+    3.0: (0.526777, 0.332740, 4.666370, 0.866386, 0.098621),
+    4.0: (0.632720, 0.120854, 8.060427, 0.954500, 0.034299),
+}
+
+TABLE = 1e-5  # the bound on every quadrature below, absolute
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def parts(function, logits):
+    """A loss of one real and one fake sample: at (0, 0), at (s, 0) and at (0, s) for each logit s."""
+    zero = jnp.zeros(1)
+    real = jax.vmap(lambda s: function(s[None], zero))(logits)
+    fake = jax.vmap(lambda s: function(zero, s[None]))(logits)
+    return function(zero, zero), real, fake
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def pairwise(function, scores):
+    """A loss of one real and one fake sample, for every pair of scores (N,): (N, N)."""
+    return jax.vmap(lambda r: jax.vmap(lambda f: function(r[None], f[None]))(scores))(scores)
+
+
+class Pair:
+    """N(0,1) against N(d,1): a quadrature that uses gandyn's own loss, one sample at a time."""
+
+    def __init__(self, d: float):
+        # Midpoints; a cell's edge lies on d/2, where the hinge critic jumps.
+        cell = 4e-3
+        self.x = d / 2 + (np.arange(-3000, 3000) + 0.5) * cell
+        self.p = np.exp(-0.5 * self.x**2) / math.sqrt(2 * math.pi) * cell
+        self.q = np.exp(-0.5 * (self.x - d) ** 2) / math.sqrt(2 * math.pi) * cell
+        self.log_ratio = d * d / 2 - d * self.x
+
+    def expected(self, function, logits) -> float:
+        """E over x ~ p, y ~ q of a loss that is a sum of a real and a fake part."""
+        both, real, fake = (np.asarray(part, np.float64) for part in parts(function, np.asarray(logits, np.float32)))
+        return float(both + self.p @ (real - both) + self.q @ (fake - both))
+
+    def critic(self, name):
+        critic = LOSSES[name].critic
+        assert critic is not None
+        return np.asarray(critic(jnp.asarray(self.log_ratio, jnp.float32)))
+
+
+class PlanePair:
+    """The same on pairs (x, y), for losses that are no sum of two parts: quadrature over the plane, same shape for all d."""
+
+    def __init__(self, d: float):
+        cell = 0.04
+        self.x = d / 2 + (np.arange(-250, 250) + 0.5) * cell
+        self.p = np.exp(-0.5 * self.x**2) / math.sqrt(2 * math.pi) * cell
+        self.q = np.exp(-0.5 * (self.x - d) ** 2) / math.sqrt(2 * math.pi) * cell
+        self.log_ratio = d * d / 2 - d * self.x
+
+    def expected(self, function, scores) -> float:
+        return float(self.p @ np.asarray(pairwise(function, np.asarray(scores, np.float32)), np.float64) @ self.q)
+
+
+class TestFormulas:
+    def test_every_loss_has_one_here(self):
+        assert set(FORMULAS) == set(LOSSES)
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0, 90.0, 1e4])
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_disc_and_gen_are_their_formula(self, name, scale):
+        rng = np.random.default_rng(0)
+        real, fake = (scale * rng.standard_normal((2, 257)) + 0.3 * scale).astype(np.float32)
+        loss, formulas = LOSSES[name], FORMULAS[name]
+        for function, formula in zip((loss.disc, loss.gen), formulas):
+            got = float(function(jnp.asarray(real), jnp.asarray(fake)))
+            want = formula(real.astype(np.float64), fake.astype(np.float64))
+            assert got == pytest.approx(want, rel=1e-5)
+
+    @pytest.mark.parametrize("logit", [-1e30, -200.0, 0.0, 200.0, 1e30])
+    @pytest.mark.parametrize("name", ["minimax", "non_saturating", "relativistic", "hinge"])
+    def test_gradients_are_finite_at_any_logit(self, name, logit):
+        for function in LOSSES[name].disc, LOSSES[name].gen:
+            for argument in (0, 1):
+                other = jnp.zeros(1)
+                at = [other, other]
+                at[argument] = jnp.full(1, logit)
+                assert np.isfinite(np.asarray(jax.grad(function, argnums=argument)(*at))).all()
+
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_a_nan_logit_is_not_hidden(self, name):
+        good, bad = jnp.zeros(4), jnp.asarray([0.0, jnp.nan, 0.0, 0.0])
+        assert math.isnan(float(LOSSES[name].disc(bad, good)))
+        assert math.isnan(float(LOSSES[name].disc(good, bad)))
+        assert math.isnan(float(LOSSES[name].gen(good, bad)))
+
+
+class TestSigns:
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_disc_wants_fake_low_and_real_high(self, name):
+        loss = LOSSES[name]
+        # Inside the reach of all: hinge is flat past +-1, least squares aims at 1 and 0.
+        real, fake = jnp.full(3, 0.5), jnp.full(3, 0.5)
+        real_gradient, fake_gradient = jax.grad(loss.disc, argnums=(0, 1))(real, fake)
+        assert np.all(np.asarray(real_gradient) < 0)
+        assert np.all(np.asarray(fake_gradient) > 0)
+
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_gen_wants_fake_high(self, name):
+        real, fake = jnp.full(3, 0.5), jnp.full(3, 0.5)
+        assert np.all(np.asarray(jax.grad(LOSSES[name].gen, argnums=1)(real, fake)) < 0)
+
+    @pytest.mark.parametrize("name", ["minimax", "wasserstein"])
+    def test_zero_sum_gen_is_the_fake_part_of_v(self, name):
+        real, fake = jnp.zeros(5), jnp.linspace(-3, 3, 5)
+        disc, gen = (jax.grad(f, argnums=1)(real, fake) for f in (LOSSES[name].disc, LOSSES[name].gen))
+        np.testing.assert_allclose(gen, -np.asarray(disc), rtol=1e-6)
+
+    def test_saturating_against_non_saturating_gradient(self):
+        """Weight on the fake logit s: sigmoid(s) saturates where D wins (s << 0); sigmoid(-s) does not."""
+        s = np.linspace(-12, 12, 49)
+        fake = jnp.asarray(s, jnp.float32)
+        gradient = {
+            name: len(s) * np.asarray(jax.grad(LOSSES[name].gen, argnums=1)(jnp.zeros(len(s)), fake), np.float64)
+            for name in ("minimax", "non_saturating")
+        }
+        np.testing.assert_allclose(gradient["minimax"], -expit(s), rtol=1e-5)
+        np.testing.assert_allclose(gradient["non_saturating"], -expit(-s), rtol=1e-5)
+
+
+class TestEquilibrium:
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_value_where_q_is_p(self, name):
+        loss = LOSSES[name]
+        logits = jnp.zeros(16) if loss.critic is None else loss.critic(jnp.zeros(16))
+        assert -float(loss.disc(logits, logits)) == pytest.approx(loss.equilibrium, abs=1e-6)
+
+    def test_numbers_everyone_quotes(self):
+        zero = jnp.zeros(1)
+        assert float(LOSSES["non_saturating"].disc(zero, zero)) == pytest.approx(1.386294, abs=1e-6)
+        assert float(LOSSES["non_saturating"].gen(zero, zero)) == pytest.approx(0.693147, abs=1e-6)
+
+
+@pytest.mark.parametrize("d", GAUSSIANS)
+class TestGaussians:
+    @pytest.mark.parametrize("name", ["minimax", "non_saturating"])
+    def test_logistic_optimum(self, d, name):
+        pair = Pair(d)
+        jsd, disc, *_ = GAUSSIANS[d]
+        value = pair.expected(LOSSES[name].disc, pair.critic(name))
+        assert value == pytest.approx(disc, abs=TABLE)
+        assert math.log(2) - value / 2 == pytest.approx(jsd, abs=TABLE)
+
+    def test_non_saturating_gen(self, d):
+        pair = Pair(d)
+        value = pair.expected(LOSSES["non_saturating"].gen, pair.critic("non_saturating"))
+        assert value == pytest.approx(GAUSSIANS[d][2], abs=TABLE)
+
+    def test_minimax_gen_plus_non_saturating_gen_is_kl(self, d):
+        pair = Pair(d)
+        critic = pair.critic("minimax")
+        total = sum(pair.expected(LOSSES[name].gen, critic) for name in ("minimax", "non_saturating"))
+        assert total == pytest.approx(d * d / 2, abs=TABLE)  # KL(q || p)
+
+    def test_hinge_optimum_is_total_variation(self, d):
+        pair = Pair(d)
+        assert pair.expected(LOSSES["hinge"].disc, pair.critic("hinge")) == pytest.approx(
+            2 * (1 - GAUSSIANS[d][3]), abs=TABLE
+        )
+
+    def test_least_squares_optimum(self, d):
+        pair = Pair(d)
+        assert pair.expected(LOSSES["least_squares"].disc, pair.critic("least_squares")) == pytest.approx(
+            GAUSSIANS[d][4] / 2, abs=TABLE
+        )
+
+    def test_relativistic_optimum_is_between_js_and_log_2(self, d):
+        # The pair (x, y) ~ p x q against (y, x): sup V + log 2 = JS(p x q, q x p) >= JS(p, q).
+        pair = PlanePair(d)
+        value = math.log(2) - pair.expected(LOSSES["relativistic"].disc, pair.log_ratio)
+        assert GAUSSIANS[d][0] < value < math.log(2)
+        # lambda(x) - lambda(y) is N(+-d^2, 2 d^2) under the two hypotheses: a one-dimensional Gaussian pair, distance
+        # d sqrt(2) apart in its own std.
+        far = Pair(d * math.sqrt(2))
+        js = math.log(2) - far.expected(LOSSES["minimax"].disc, far.critic("minimax")) / 2
+        assert value == pytest.approx(js, abs=TABLE)
+
+    @pytest.mark.parametrize("name", [name for name in WITH_CRITIC if name != "relativistic"])
+    def test_the_critic_maximizes_v(self, d, name):
+        """V falls whichever way the critic is perturbed, and without a slope at the optimum where V is smooth."""
+        pair = Pair(d)
+        disc = LOSSES[name].disc
+        critic = pair.critic(name)
+        best = -pair.expected(disc, critic)
+        directions = [np.ones_like(pair.x), np.tanh(pair.x), np.sin(3 * pair.x), np.cos(pair.x - d)]
+        for direction in directions:
+            for size in (0.5, -0.5, 0.1, -0.1):
+                assert -pair.expected(disc, critic + size * direction) < best - 1e-5
+            if name != "hinge":
+                slope = (
+                    pair.expected(disc, critic + 0.05 * direction) - pair.expected(disc, critic - 0.05 * direction)
+                ) / 0.1
+                assert abs(slope) < 1e-3  # third-order term of a difference of width 0.1
+        assert -pair.expected(disc, -critic) < best
+
+    def test_the_relativistic_critic_maximizes_v(self, d):
+        pair = PlanePair(d)
+        x, critic = pair.x, pair.log_ratio
+
+        def value(scores):
+            return -pair.expected(LOSSES["relativistic"].disc, scores)
+
+        best = value(critic)
+        # A constant changes nothing: only differences count.
+        assert value(critic + 0.7) == pytest.approx(best, abs=TABLE)
+        for direction in (np.tanh(x), np.sin(3 * x)):
+            for size in (0.5, -0.5):
+                assert value(critic + size * direction) < best - 1e-6
+
+
+@pytest.mark.parametrize("log_ratio", [-4.0, -1.0, -0.1, 0.1, 1.0, 4.0])
+@pytest.mark.parametrize("name", [name for name in WITH_CRITIC if name != "relativistic"])
+def test_critic_maximizes_the_integrand_at_every_point(name, log_ratio):
+    """At a point with densities (p, q) = (sigmoid(lambda), sigmoid(-lambda)) the integrand is -(p d(s, .) + q d(., s))."""
+    loss = LOSSES[name]
+    assert loss.critic is not None
+    zero = jnp.zeros(1)
+    p, q = expit(log_ratio), expit(-log_ratio)
+
+    def integrand(s):
+        return -(p * loss.disc(s[None], zero) + q * loss.disc(zero, s[None]))
+
+    best = loss.critic(jnp.asarray(log_ratio))
+    # 2,001 outputs around it: none is better than by rounding.
+    others = best + jnp.linspace(-6, 6, 2001)
+    assert float(jnp.max(jax.vmap(integrand)(others))) <= float(integrand(best)) + 1e-6
+    if name != "hinge":
+        assert float(jax.grad(integrand)(best)) == pytest.approx(0, abs=1e-6)
+
+
+# facts.md, K = 8: k modes covered, logistic disc, non-saturating generator.
+MODES = {
+    8: (1.3863, 0.6931),
+    7: (1.2955, 0.7621),
+    6: (1.1951, 0.8473),
+    4: (0.9548, 1.0986),
+    2: (0.6255, 1.6094),
+    1: (0.3924, 2.1972),
+}
+
+
+@pytest.mark.parametrize("k", MODES)
+class TestModes:
+    """K = 8 disjoint equal modes, G on k of them: what each loss reads under the optimal discriminator."""
+
+    K = 8
+
+    def logits(self, name, k):
+        """(real (K,), fake (k,)) outputs of the optimal critic: one real sample a mode, one fake a covered mode."""
+        critic = LOSSES[name].critic
+        assert critic is not None
+        # Where q = 0 the ratio is infinite; 80 nats is that, in float32.
+        covered = jnp.full(k, math.log(k / self.K))
+        return critic(jnp.concatenate([covered, jnp.full(self.K - k, 80.0)])), critic(covered)
+
+    def test_logistic(self, k):
+        disc = float(LOSSES["non_saturating"].disc(*self.logits("non_saturating", k)))
+        exact = k / self.K * math.log(1 + self.K / k) + math.log(1 + k / self.K)
+        assert disc == pytest.approx(exact, abs=1e-5)
+        assert disc == pytest.approx(MODES[k][0], abs=5e-5)
+
+    def test_generators(self, k):
+        logits = self.logits("non_saturating", k)
+        non_saturating = float(LOSSES["non_saturating"].gen(*logits))
+        assert non_saturating == pytest.approx(math.log(1 + self.K / k), abs=1e-5)
+        assert non_saturating == pytest.approx(MODES[k][1], abs=5e-5)
+        assert float(LOSSES["minimax"].gen(*logits)) == pytest.approx(-math.log(1 + k / self.K), abs=1e-5)
+
+    def test_least_squares(self, k):
+        disc = float(LOSSES["least_squares"].disc(*self.logits("least_squares", k)))
+        assert disc == pytest.approx(k / (2 * (k + self.K)), abs=1e-5)
+
+    def test_hinge(self, k):
+        # Ratios of exactly one (k = K) may take any sign; the value does not depend on it.
+        assert float(LOSSES["hinge"].disc(*self.logits("hinge", k))) == pytest.approx(2 * k / self.K, abs=1e-5)
