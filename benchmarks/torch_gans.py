@@ -12,6 +12,7 @@ no jax. Shapes: R runs, B batch, Z latent dimension.
 """
 
 import argparse
+import itertools
 import math
 import subprocess
 import sys
@@ -124,6 +125,7 @@ class Plain:
         return loss_disc.detach(), loss_gen.detach()
 
     def step(self) -> None:
+        """One alternating step on fresh draws."""
         self.update(draw(self.means, self.batch_shape))
 
     def players(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -135,7 +137,7 @@ class Plain:
         """Set parameters, given as `players` gives them."""
         for module, values in ((self.gen, gen), (self.disc, disc)):
             for param, value in zip(module.parameters(), values, strict=True):
-                param.data.copy_(torch.from_numpy(np.ascontiguousarray(value.T)))
+                param.data.copy_(torch.from_numpy(np.array(value.T)))
 
 
 class Stacked:
@@ -152,7 +154,7 @@ class Stacked:
     def __init__(self, sizes: Sizes, device: torch.device, num_runs: int, *, joined: bool, compiled: bool = False):
         def params(widths: tuple[int, ...]) -> list[Tensor]:
             out = []
-            for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+            for fan_in, fan_out in itertools.pairwise(widths):
                 out += [he_normal((num_runs, fan_in, fan_out)), torch.zeros(num_runs, 1, fan_out)]
             return [p.to(device).requires_grad_() for p in out]
 
@@ -186,6 +188,7 @@ class Stacked:
         return loss_disc.detach(), loss_gen.detach()
 
     def step(self) -> None:
+        """One alternating step on fresh draws."""
         self.update(draw(self.means, self.batch_shape))
 
     def players(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -279,7 +282,9 @@ class Workers:
 
 
 def _work() -> None:
-    parser = argparse.ArgumentParser(description="A worker of throughput.py: reads a number of steps, makes them, answers.")
+    parser = argparse.ArgumentParser(
+        description="A worker of throughput.py: reads a number of steps, makes them, answers."
+    )
     parser.add_argument("width", type=int)
     parser.add_argument("batch_size", type=int)
     parser.add_argument("num_runs", type=int, help="runs in a stack; 0 for one plain GAN")

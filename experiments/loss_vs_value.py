@@ -1,7 +1,7 @@
 """Does a GAN's minibatch loss track its true value function, and does either tell mode coverage?
 
-Trains six GAN losses (Wasserstein both clipped and with gradient penalty) on a ring of Gaussians, many seeds each, with the
-truth measured beside every loss; writes a results folder and a page with figures, and prints the table and the verdict.
+Trains six GAN losses (Wasserstein both clipped and with gradient penalty) on a ring of Gaussians, many seeds each, with
+the truth measured beside every loss; writes a results folder and a page with figures, prints the table and the verdict.
 """
 
 import dataclasses

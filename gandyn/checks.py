@@ -1,4 +1,4 @@
-"""Checks of what people type. Each raises one ValueError: the field, the value, what is allowed, the nearest valid name."""
+"""Checks of what people type. Each raises one ValueError: field, value, what is allowed, the nearest valid name."""
 
 import difflib
 import numbers
@@ -29,7 +29,7 @@ def whole(field: str, value: Any, least: int = 1) -> None:
 def number(
     field: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, below: bool = False
 ) -> None:
-    """Every entry of `value` (a number or an array) is finite and in [low, high], the ends left out if `above`, `below`."""
+    """Each entry of `value` (number or array) is finite and in [low, high], less the ends if `above`, `below`."""
     try:
         entries = np.asarray(value, np.float64)
     except (TypeError, ValueError):

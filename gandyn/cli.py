@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
+import numpy as np
 import tyro
 
 from gandyn import checks, coverage, dynamics, gan, losses, networks, penalties, report, runner, store, sweep, targets
@@ -32,7 +33,7 @@ Python: gandyn.run(target, config, hparams, seeds=..., out=...), gandyn.open_res
 
 @dataclasses.dataclass(frozen=True)
 class TargetOptions:
-    """The density to learn. Each target takes some of these (`gandyn list targets`); what is left out has its default."""
+    """The density to learn. Each target takes some of these (`gandyn list targets`)."""
 
     target: Literal["ring", "grid", "spiral", "random", "line", "mixture"] = "ring"
     """Arrangement of the modes; 'mixture' takes means and stds."""
@@ -67,11 +68,13 @@ class TargetOptions:
 
 
 def _mixture(
-    means: Sequence[float] = (), stds: Sequence[float] = (), weights: Sequence[float] | None = None
+    means: tuple[float, ...] = (), stds: tuple[float, ...] = (), weights: tuple[float, ...] | None = None
 ) -> targets.GaussianMixture:
     if len(means) % 2:
         raise ValueError(f"means: got {len(means)} numbers; allowed: x and y of each mode")
-    return targets.mixture([means[i : i + 2] for i in range(0, len(means), 2)] or [()], stds, weights)
+    return targets.mixture(
+        np.reshape(means, (-1, 2)), np.asarray(stds), None if weights is None else np.asarray(weights)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

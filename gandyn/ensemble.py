@@ -1,11 +1,11 @@
 """MANY GANs: the only place that knows there are many.
 
-An ensemble is laid out as devices x blocks x runs in a block: a mesh axis over devices, `lax.map` over blocks inside a
-device, `vmap` inside a block. A block stays on its device's cores (and in their cache) for all of a chunk's steps, and
-there is no communication. On CPU a block is one run: a wide vmap thrashes the cache (docs/decisions.md has the figures).
+An ensemble is laid out as devices x blocks x runs in a block: a mesh axis over devices, `lax.map` over blocks inside
+a device, `vmap` inside a block. A block stays on its device's cores (and in their cache) for all of a chunk's steps,
+and there is no communication. On CPU a block is one run: a wide vmap thrashes the cache (docs/decisions.md).
 
-Every run gives the same bits whatever else shares the ensemble, because each program has the same block shape whatever the
-number of runs. Shapes: R runs.
+Every run gives the same bits whatever else shares the ensemble, for each program has the same block shape whatever
+the number of runs. Shapes: R runs.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """ONE GAN: what defines it (`Config`, `HParams`), its `State`, and the functions of its two players.
 
-`Config` is static: it fixes shapes and code, and each one compiles once. `HParams` is a pytree of numbers that are traced:
-sweeping them recompiles nothing. Shapes: B batch, Z latent dimension, N points.
+`Config` is static: it fixes shapes and code, and each one compiles once. `HParams` is a pytree of numbers that are
+traced: sweeping them recompiles nothing. Shapes: B batch, Z latent dimension, N points.
 """
 
 import dataclasses

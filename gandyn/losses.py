@@ -26,8 +26,8 @@ class Loss(NamedTuple):
     Attributes:
       disc: (real_logits (B,), fake_logits (B,)) -> what the discriminator minimizes, a scalar; V = -disc.
       gen: (real_logits (B,), fake_logits (B,)) -> what the generator minimizes, a scalar.
-      critic: log density ratio log p/q (N,) -> output (N,) of the optimal discriminator; None where the optimum is not a
-        function of the density ratio.
+      critic: log density ratio log p/q (N,) -> output (N,) of the optimal discriminator; None where the optimum is
+        not a function of the density ratio.
       equilibrium: V at q = p under the optimal discriminator.
       optimum: what max_D V measures, in words.
       reference: paper and equation.

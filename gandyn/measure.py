@@ -192,7 +192,7 @@ def measure(
     covered = jax.vmap(lambda x: coverage(x, target, convention))(samples[:, : convention.num_samples])
 
     center, half = target.box()
-    axis = center + half * surface_axis(measure_config.keep_surface)[:, None]
+    axis = center[None, :] + half * surface_axis(measure_config.keep_surface)[:, None]
     y, x = jnp.meshgrid(axis[:, 1], axis[:, 0], indexing="ij")
     surface = discriminate(jnp.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
 

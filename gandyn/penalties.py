@@ -1,7 +1,7 @@
 """What is added to the discriminator's loss, or done to its weights.
 
-Every gradient norm is taken per sample. Strengths are traced (`HParams.penalty_weight`, `HParams.clip_bound`), so a sweep over
-them is one program. Shapes: B batch.
+Every gradient norm is taken per sample. Strengths are traced (`HParams.penalty_weight`, `HParams.clip_bound`), so a
+sweep over them is one program. Shapes: B batch.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ class Penalty(NamedTuple):
     """One penalty or constraint.
 
     Attributes:
-      term: (disc, real (B, 2), fake (B, 2), key, weight) -> scalar added to the discriminator's loss; None if nothing is.
-      project: (discriminator parameters, clip bound) -> parameters, after every discriminator update; None if nothing is.
+      term: (disc, real (B, 2), fake (B, 2), key, weight) -> scalar added to D's loss; None if nothing is.
+      project: (parameters of D, clip bound) -> parameters, after every update of D; None if nothing is.
       reference: formula, convention and paper.
     """
 
@@ -60,7 +60,7 @@ PENALTIES: dict[str, Penalty] = {
     "wgan_gp": Penalty(
         _wgan_gp,
         None,
-        "penalty_weight * E (|grad D| - 1)^2, per sample, two-sided, between real/fake pairs; Gulrajani et al. 2017, eq. 3",
+        "penalty_weight * E (|grad D| - 1)^2 between pairs, per sample, two-sided; Gulrajani et al. 2017, eq. 3",
     ),
     "r1": Penalty(
         _r1,

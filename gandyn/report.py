@@ -211,6 +211,16 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
     lag = lag[np.isfinite(lag)]
     if lag.size:
         mean = stats.format_estimate(stats.mean_interval(lag), stats.COLUMNS["lag"])
+        noise = stats.sampling_noise(results)[used & np.isin(results["loss"].values.astype(str), stats.IN_NATS)]
+        of_runs = noise[np.isfinite(noise).all(axis=1)]
+        if of_runs.size:
+            bias = stats.mean_interval(of_runs.mean(axis=1))
+            found.append(
+                f"At the same parameters the minibatch value differs from the value by {bias.value:.4f} "
+                f"[{bias.low:.4f}, {bias.high:.4f}] nats on average and by {of_runs.std():.3f} nats in standard "
+                f"deviation ({_count(len(of_runs), 'run')} with a logistic loss, every measurement): "
+                "what the minibatch loss measures is the value, not its maximum over discriminators."
+            )
         found.append(
             f"At the end the discriminator lagged behind its best response by {mean} nats, as a mean over "
             f"{_count(lag.size, 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."

@@ -223,6 +223,14 @@ def within_runs(results: xr.Dataset, loss: str, metric: str = "modes") -> NDArra
     return np.array([_NAN if pair is None else float(_spearman(*pair)) for pair in pairs], float)
 
 
+def sampling_noise(results: xr.Dataset) -> NDArray:
+    """Minibatch value minus value at the same parameters, (R, S) float64: what a loss curve shows beside the value.
+
+    NaN from a divergence on, and where nothing was measured.
+    """
+    return values(results, "value_batch") - values(results, "value")
+
+
 def looks_converged(results: xr.Dataset, tolerance: float = 0.05) -> NDArray:
     """Whether a run's final minibatch loss of D is near its value at equilibrium, (R,) bool.
 

@@ -180,7 +180,7 @@ def test_samples_that_are_not_finite_are_invalid_not_left_out(bad):
 def test_reverse_kl_of_samples_that_are_not_finite_does_not_look_good():
     real = measure(draw(400))["reverse_kl"]
     for share in (0.5, 0.9, 1.0):
-        x = draw(400)
+        x = draw(400).copy()
         x[: int(400 * share)] = np.nan
         got = measure(x)["reverse_kl"]
         assert not got <= real, f"{share:.0%} of the samples are NaN, and reverse_kl is {got} (real samples: {real})"

@@ -42,7 +42,7 @@ def log_ratios(
         density = density.blur()
         log_q = jnp.log(jnp.maximum(density(x), jnp.finfo(x.dtype).tiny))
         log_p_blurred = target.blur(CELLS_PER_BLUR * density.cell * jnp.sqrt(count)).log_prob(x)
-        return density, jnp.clip(jnp.stack([log_p_blurred, log_p]) - log_q, -bound, bound)
+        return density, jnp.clip(jnp.stack([log_p_blurred - log_q, log_p - log_q]), -bound, bound)
 
     density = bin_linearly(points, target, size, bandwidth)
     _, candidates = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))

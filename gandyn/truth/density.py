@@ -36,7 +36,7 @@ class GridDensity(NamedTuple):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Bilinear look-up at x (N, 2): (N,); zero off the grid."""
-        return map_coordinates(self.values, list(((x - self.origin) / self.cell).T), order=1, mode="constant", cval=0.0)
+        return map_coordinates(self.values, list(((x - self.origin[None, :]) / self.cell).T), order=1, mode="constant", cval=0.0)
 
     def blur(self) -> "GridDensity":
         """Convolved with a Gaussian of CELLS_PER_BLUR cells (cut at four standard deviations)."""
@@ -71,7 +71,7 @@ def bin_linearly(points: jax.Array, target: GaussianMixture, size: int, bandwidt
     center, half = target.box()
     cell = jnp.maximum(2 * half / (size - 1), bandwidth * jnp.min(target.stds) / CELLS_PER_BLUR)
     origin = center - cell * (size - 1) / 2
-    position = (points - origin) / cell
+    position = (points - origin[None, :]) / cell
     corner = jnp.floor(position)
     share = position - corner
     index = corner.astype(jnp.int32)

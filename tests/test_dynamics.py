@@ -1,0 +1,379 @@
+"""Update rules against hand formulas, an independent re-implementation, and stored values; conformity of all variants."""
+
+import dataclasses
+import functools
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gandyn import ensemble, gan, targets
+from gandyn.dynamics import DYNAMICS
+from gandyn.gan import OPTIMIZERS, PRIORS, Config, HParams
+from gandyn.losses import LOSSES
+from gandyn.measure import MeasureConfig
+from gandyn.networks import ACTIVATIONS, INITIALIZERS
+from gandyn.penalties import PENALTIES
+from gandyn.truth import grid_cells
+
+SMALL = Config(gen_width=8, gen_depth=1, disc_width=8, disc_depth=1, batch_size=16)
+RING = targets.ring(num_modes=8, radius=1.0, std=0.1)
+
+
+def make_key(seed: int = 0) -> jax.Array:
+    return jax.random.key(seed, impl="threefry2x32")
+
+
+def hparams32(**fields: float) -> HParams:
+    return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), HParams(**fields))
+
+
+@functools.cache
+def stepper(config: Config):
+    """jit of one step of one GAN, and of init."""
+    init = jax.jit(functools.partial(gan.init, config))
+    step = jax.jit(functools.partial(DYNAMICS[config.dynamics], config))
+    return init, step
+
+
+def run(config: Config, num_steps: int, hparams: HParams | None = None, seed: int = 0) -> gan.State:
+    hparams = hparams32() if hparams is None else hparams
+    init, step = stepper(config)
+    state = init(hparams, RING, make_key(seed))
+    for _ in range(num_steps):
+        state = step(hparams, RING, state)
+    return state
+
+
+def assert_trees_close(got, want, **tolerance):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
+        np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), **tolerance)
+
+
+# ---- one golden step
+
+
+def summary(dynamics: str) -> dict[str, float]:
+    state = run(dataclasses.replace(SMALL, dynamics=dynamics, loss="non_saturating", penalty="r1"), 1)
+    out = {name: float(value) for name, value in state.logged._asdict().items()}
+    for player, params in state.params._asdict().items():
+        leaves = {
+            jax.tree_util.keystr(path[1:]): np.asarray(leaf, np.float64)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        }
+        for path, leaf in leaves.items():
+            out[f"{player}{path} sum of magnitudes"] = float(np.abs(leaf).sum())
+    return out
+
+
+GOLDEN: dict[str, dict[str, float]] = {
+    "alternating": {
+        "loss_disc": 1.57106829,
+        "loss_gen": 0.971082449,
+        "penalty": 0.551290929,
+        "gen['Dense_0']['bias'] sum of magnitudes": 0.00799999246,
+        "gen['Dense_0']['kernel'] sum of magnitudes": 14.2812911,
+        "gen['Dense_1']['bias'] sum of magnitudes": 0.00199999986,
+        "gen['Dense_1']['kernel'] sum of magnitudes": 6.21910236,
+        "disc['Dense_0']['bias'] sum of magnitudes": 0.00799999619,
+        "disc['Dense_0']['kernel'] sum of magnitudes": 14.4015245,
+        "disc['Dense_1']['bias'] sum of magnitudes": 0.00100000005,
+        "disc['Dense_1']['kernel'] sum of magnitudes": 2.73398753,
+    },
+    "simultaneous": {
+        "loss_disc": 1.52583313,
+        "loss_gen": 1.12978768,
+        "penalty": 0.560498118,
+        "gen['Dense_0']['bias'] sum of magnitudes": 0.00799999724,
+        "gen['Dense_0']['kernel'] sum of magnitudes": 14.2812912,
+        "gen['Dense_1']['bias'] sum of magnitudes": 0.00199999963,
+        "gen['Dense_1']['kernel'] sum of magnitudes": 6.21710238,
+        "disc['Dense_0']['bias'] sum of magnitudes": 0.00799999398,
+        "disc['Dense_0']['kernel'] sum of magnitudes": 14.4015246,
+        "disc['Dense_1']['bias'] sum of magnitudes": 0.00100000005,
+        "disc['Dense_1']['kernel'] sum of magnitudes": 2.73398754,
+    },
+}
+
+REGENERATE = (
+    "one training step no longer gives the stored values. If the change of the training course is intended (every"
+    " stored result then replays differently: say so in CHANGELOG.md), put the output of"
+    " `.venv-3.11/bin/python tests/test_dynamics.py` into GOLDEN of that file"
+)
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_golden_step(dynamics):
+    assert summary(dynamics) == pytest.approx(GOLDEN[dynamics], rel=1e-5), REGENERATE
+
+
+# ---- against a plain loop, written without gandyn's networks, losses or optimizers
+
+
+def forward(params, x, activation):
+    layers = params["params"]
+    for i in range(len(layers)):
+        x = jnp.dot(x, layers[f"Dense_{i}"]["kernel"]) + layers[f"Dense_{i}"]["bias"][None, :]
+        x = activation(x) if i < len(layers) - 1 else x
+    return x
+
+
+def plain_disc_loss(disc, gen, batch):
+    real, fake = (
+        forward(disc, x, lambda x: jnp.where(x > 0, x, 0.2 * x))[:, 0]
+        for x in (batch.real, forward(gen, batch.latents, lambda x: jnp.maximum(x, 0)))
+    )
+    return jnp.mean(jnp.logaddexp(0, -real)) + jnp.mean(jnp.logaddexp(0, fake))
+
+
+def plain_gen_loss(gen, disc, batch):
+    fake = forward(
+        disc, forward(gen, batch.latents, lambda x: jnp.maximum(x, 0)), lambda x: jnp.where(x > 0, x, 0.2 * x)
+    )
+    return jnp.mean(jnp.logaddexp(0, -fake[:, 0]))
+
+
+@functools.cache
+def plain(batch_config: Config):
+    draw = jax.jit(lambda key: gan.draw_batch(batch_config, key, jnp.zeros((0, 2)), RING))
+    return draw, jax.jit(jax.value_and_grad(plain_disc_loss)), jax.jit(jax.value_and_grad(plain_gen_loss))
+
+
+def train_key(seed: int, step: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(make_key(seed), gan.Stream.TRAIN), step)
+
+
+class TestAgainstAPlainLoop:
+    """Five steps: rounding alone separates the two (float32 gradients; Adam's ratio at small gradients)."""
+
+    STEPS = 5
+    TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
+
+    def players(self, config: Config):
+        state = run(config, 0)
+        h = HParams()
+        gen_opt = optax.adam(h.lr_gen, b1=h.beta1_gen, b2=h.beta2_gen, eps=h.eps)
+        disc_opt = optax.adam(h.lr_disc, b1=h.beta1_disc, b2=h.beta2_disc, eps=h.eps)
+        gen, disc = state.params
+        return gen, disc, gen_opt, disc_opt, gen_opt.init(gen), disc_opt.init(disc)
+
+    @pytest.mark.parametrize("disc_steps", [1, 3])
+    def test_alternating(self, disc_steps):
+        config = dataclasses.replace(SMALL, disc_steps=disc_steps)
+        draw, disc_loss, gen_loss = plain(SMALL)
+        gen, disc, gen_opt, disc_opt, gen_state, disc_state = self.players(config)
+        losses = []
+        for step in range(self.STEPS):
+            disc_key, gen_key = jax.random.split(train_key(0, step))
+            for k in range(disc_steps):
+                loss, gradient = disc_loss(disc, gen, draw(jax.random.fold_in(disc_key, k)))
+                updates, disc_state = disc_opt.update(gradient, disc_state)
+                disc = optax.apply_updates(disc, updates)
+            last, gradient = gen_loss(gen, disc, draw(gen_key))
+            updates, gen_state = gen_opt.update(gradient, gen_state)
+            gen = optax.apply_updates(gen, updates)
+            losses = [float(loss), float(last)]
+        state = run(config, self.STEPS)
+        assert int(state.step) == self.STEPS
+        assert_trees_close(state.params, gan.Players(gen, disc), **self.TOLERANCE)
+        # The logged loss is that of the last update of D, before it was made.
+        np.testing.assert_allclose([state.logged.loss_disc, state.logged.loss_gen], losses, **self.TOLERANCE)
+        assert float(state.logged.penalty) == 0
+
+    def test_simultaneous(self):
+        """Both gradients at the same parameters, on the same minibatch."""
+        config = dataclasses.replace(SMALL, dynamics="simultaneous")
+        draw, disc_loss, gen_loss = plain(SMALL)
+        gen, disc, gen_opt, disc_opt, gen_state, disc_state = self.players(config)
+        losses = []
+        for step in range(self.STEPS):
+            batch = draw(train_key(0, step))
+            loss_disc, disc_gradient = disc_loss(disc, gen, batch)
+            loss_gen, gen_gradient = gen_loss(gen, disc, batch)
+            disc_updates, disc_state = disc_opt.update(disc_gradient, disc_state)
+            gen_updates, gen_state = gen_opt.update(gen_gradient, gen_state)
+            disc, gen = optax.apply_updates(disc, disc_updates), optax.apply_updates(gen, gen_updates)
+            losses = [float(loss_disc), float(loss_gen)]
+        state = run(config, self.STEPS)
+        assert_trees_close(state.params, gan.Players(gen, disc), **self.TOLERANCE)
+        np.testing.assert_allclose([state.logged.loss_disc, state.logged.loss_gen], losses, **self.TOLERANCE)
+
+
+class TestStep:
+    @pytest.mark.parametrize("dynamics", DYNAMICS)
+    def test_nothing_moves_at_learning_rate_zero(self, dynamics):
+        config = dataclasses.replace(SMALL, dynamics=dynamics)
+        h = hparams32(lr_gen=0, lr_disc=0)
+        before, after = run(config, 0, h), run(config, 2, h)
+        for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params)):
+            np.testing.assert_array_equal(a, b)
+        assert int(after.step) == 2
+        assert all(np.isnan(value) for value in before.logged)
+        assert all(np.isfinite(value) for value in after.logged)
+
+    @pytest.mark.parametrize("still", ["gen", "disc"])
+    @pytest.mark.parametrize("dynamics", DYNAMICS)
+    def test_each_players_rate_is_its_own(self, dynamics, still):
+        config = dataclasses.replace(SMALL, dynamics=dynamics)
+        h = hparams32(**{f"lr_{still}": 0.0})
+        before, after = run(config, 0, h), run(config, 1, h)
+        for player in ("gen", "disc"):
+            moved = any(
+                not np.array_equal(a, b)
+                for a, b in zip(*(jax.tree.leaves(getattr(s.params, player)) for s in (before, after)))
+            )
+            assert moved == (player != still)
+
+    def test_key_is_never_consumed(self):
+        before, after = run(SMALL, 0), run(SMALL, 2)
+        np.testing.assert_array_equal(*(np.asarray(jax.random.key_data(s.key)) for s in (before, after)))
+
+    def test_clip_holds_after_every_step(self):
+        config = dataclasses.replace(SMALL, penalty="clip")
+        h = hparams32(clip_bound=0.02)
+        state = run(config, 3, h)
+        assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(state.params.disc)) <= np.float32(0.02)
+        assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(state.params.gen)) > 0.02
+
+    def test_penalty_is_logged_apart_from_the_loss(self):
+        with_r1, without = (run(dataclasses.replace(SMALL, penalty=name), 1) for name in ("r1", "none"))
+        assert float(with_r1.logged.loss_disc) == pytest.approx(float(without.logged.loss_disc), rel=1e-6)
+        assert float(with_r1.logged.penalty) > 0
+        assert float(without.logged.penalty) == 0
+
+    def test_data_set_is_drawn_once_and_reused(self):
+        config = dataclasses.replace(SMALL, dataset_size=5)
+        state = run(config, 0)
+        batch = jax.jit(functools.partial(gan.draw_batch, config))(make_key(3), state.data, RING)
+        known = {tuple(row) for row in np.asarray(state.data).tolist()}
+        assert len(known) == 5
+        drawn = {tuple(row) for row in np.asarray(batch.real).tolist()}
+        assert drawn <= known
+        assert len(drawn) > 1
+        np.testing.assert_array_equal(run(config, 2).data, state.data)
+
+
+# ---- optimizers against hand formulas
+
+FIRST, SECOND = np.array([0.3, -2.0, 1e-4]), np.array([-0.1, -1.0, 2e-4])
+
+
+class TestOptimizers:
+    """Two updates of a vector with gradients FIRST and SECOND, in float64 by the formula that the code documents."""
+
+    H = {"lr_disc": 0.05, "beta1_disc": 0.7, "beta2_disc": 0.9, "eps": 1e-3}
+
+    def moves(self, name: str, **changed: float) -> list[np.ndarray]:
+        config = dataclasses.replace(SMALL, disc_optimizer=name)
+        optimizer = gan.optimizers(config, hparams32(**(self.H | changed))).disc
+        params = jnp.zeros(3)
+        state, moves = optimizer.init(params), []
+        for gradient in (FIRST, SECOND):
+            updates, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, params)
+            moves.append(np.asarray(updates, np.float64))
+        return moves
+
+    def test_every_optimizer_is_here(self):
+        assert set(OPTIMIZERS) == {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")} & set(
+            OPTIMIZERS
+        )
+
+    def test_sgd(self):
+        np.testing.assert_allclose(self.moves("sgd"), [-0.05 * FIRST, -0.05 * SECOND], rtol=1e-6)
+
+    @pytest.mark.parametrize("beta", [0.7, 0.0, -0.5])
+    def test_momentum(self, beta):
+        moves = self.moves("momentum", beta1_disc=beta)
+        np.testing.assert_allclose(moves, [-0.05 * FIRST, -0.05 * (SECOND + beta * FIRST)], rtol=1e-5)
+
+    @pytest.mark.parametrize("beta1", [0.7, 0.0, -0.5])
+    def test_adam(self, beta1):
+        beta2, eps = 0.9, 1e-3
+        m, v, want = np.zeros(3), np.zeros(3), []
+        for t, g in enumerate((FIRST, SECOND), start=1):
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+            want.append(-0.05 * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps))
+        np.testing.assert_allclose(self.moves("adam", beta1_disc=beta1), want, rtol=2e-5)
+
+    def test_rmsprop(self):
+        # HParams.eps: "added to the root of the second moment", not inside it.
+        v, want = np.zeros(3), []
+        for g in (FIRST, SECOND):
+            v = 0.9 * v + 0.1 * g**2
+            want.append(-0.05 * g / (np.sqrt(v) + 1e-3))
+        np.testing.assert_allclose(self.moves("rmsprop"), want, rtol=2e-5)
+
+    def test_players_have_their_own(self):
+        config = dataclasses.replace(SMALL, gen_optimizer="sgd", disc_optimizer="momentum")
+        opt = gan.optimizers(config, hparams32(lr_gen=2.0, lr_disc=3.0))
+        gradient = jnp.ones(1)
+        for optimizer, rate in ((opt.gen, 2.0), (opt.disc, 3.0)):
+            updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+            assert float(updates[0]) == -rate
+
+
+# ---- conformity: every variant runs, is finite, compiles once
+
+MEASURE = MeasureConfig(num_nodes=64, num_density_nodes=1024)
+TINY = dataclasses.replace(SMALL, batch_size=8, gen_optimizer="sgd", disc_optimizer="sgd")
+
+
+def conforms(config: Config) -> None:
+    """Three runs: init, three steps, a measurement; then other numbers through the same programs."""
+    rates = [1e-3, 2e-3, 5e-3]
+    devices = jax.local_devices()[:1]
+    many = ensemble.make_ensemble(config, MEASURE, grid_cells(RING, MEASURE.bandwidth), 3, devices=devices)
+    advance = ensemble._advance_program(many.config, many.devices, many.block_size)
+    assert advance._cache_size() == 0  # pyright: ignore[reportFunctionMemberAccess]
+    for factor, num_steps in ((1, 3), (2, 2)):
+        hparams = [HParams(lr_gen=factor * rate, lr_disc=rate) for rate in rates]
+        runs = many.place(ensemble.stack_runs([RING] * 3, hparams, [factor, 1, 2]))
+        states = many.advance(many.init(runs), runs, num_steps)
+        if factor == 1:
+            metrics = many.trim(many.measure(states, runs).metrics)
+            np.testing.assert_array_equal(metrics["finite"], 1)
+            for name, values in metrics.items():
+                if name.startswith("value_best") or name == "lag":
+                    assert np.isnan(values).all() == (LOSSES[config.loss].critic is None), name
+                else:
+                    assert np.isfinite(values).all(), name
+            assert len(set(metrics["value"].tolist())) == 3
+        np.testing.assert_array_equal(many.trim(states.step), num_steps)
+        assert advance._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@pytest.mark.parametrize(
+    ("loss", "penalty", "dynamics"), [pytest.param(*names) for names in itertools.product(LOSSES, PENALTIES, DYNAMICS)]
+)
+def test_loss_penalty_dynamics(loss, penalty, dynamics):
+    conforms(dataclasses.replace(TINY, loss=loss, penalty=penalty, dynamics=dynamics))
+
+
+# Every other choice once, several to a program.
+OTHERS = {
+    "gen_optimizer": list(OPTIMIZERS),
+    "disc_optimizer": list(reversed(OPTIMIZERS)),
+    "gen_activation": list(ACTIVATIONS),
+    "disc_activation": list(reversed(ACTIVATIONS)),
+    "initializer": list(INITIALIZERS),
+    "prior": list(PRIORS),
+    "precision": ["tensorfloat32", "bfloat16", "float32"],
+    "disc_steps": [2, 1],
+    "dataset_size": [0, 10],
+    "gen_depth": [1, 0, 3],
+    "latent_dim": [3, 1],
+}
+
+
+@pytest.mark.parametrize("i", range(max(len(values) for values in OTHERS.values())))
+def test_every_other_choice_once(i):
+    conforms(dataclasses.replace(TINY, **{name: values[i % len(values)] for name, values in OTHERS.items()}))
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: summary(name) for name in DYNAMICS}, indent=2))

@@ -1,0 +1,214 @@
+"""The host loop: what it records, what it refuses, what an interrupt leaves."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+import gandyn
+from gandyn import cli, runner
+from gandyn.measure import METRICS
+
+TINY = gandyn.Config(gen_width=8, disc_width=8, batch_size=16)
+FAST = gandyn.MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=7, keep_surface=5)
+RING = gandyn.targets.ring(num_modes=4, std=0.1)
+
+
+def run(**given):
+    defaults = {"seeds": range(3), "num_steps": 25, "measure_every": 10, "measure_config": FAST, "progress": False}
+    return gandyn.run(given.pop("target", RING), given.pop("config", TINY), **(defaults | given))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return run(out=tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_results_have_every_metric_at_every_step(results):
+    assert set(METRICS) <= set(results.data_vars)
+    assert results.step.values.tolist() == [0, 10, 20, 25]
+    assert results.seed.values.tolist() == [0, 1, 2]
+    assert results.sizes["sample"] == 7
+    assert results.sizes["surface_x"] == 5
+    assert results.attrs["status"] == "complete"
+    never_defined = {"loss_disc", "loss_gen", "loss_total", "penalty_term"}  # before the first update
+    for name in METRICS:
+        start = 1 if name in never_defined else 0
+        assert np.isfinite(results[name].values[:, start:]).all(), name
+    for name in never_defined:
+        assert np.isnan(results[name].values[:, 0]).all()
+    assert np.isfinite(results.samples.values).all()
+
+
+def test_total_loss_and_lag_are_sums_of_their_parts(results):
+    np.testing.assert_array_equal(results.loss_total, results.loss_disc + results.loss_gen)
+    np.testing.assert_array_equal(results.lag, results.value_best - results.value)
+
+
+def test_surface_is_the_discriminator_on_the_stated_grid():
+    config = gandyn.Config(gen_width=8, disc_width=8, disc_depth=0, batch_size=16)  # affine: the grid can be solved
+    surface = run(config=config, seeds=[1]).surface.values[0, -1]
+    gaps_x, gaps_y = np.diff(surface, axis=1), np.diff(surface, axis=0)
+    np.testing.assert_allclose(gaps_x, gaps_x[0, 0], rtol=1e-3, atol=1e-6)  # columns along x
+    np.testing.assert_allclose(gaps_y, gaps_y[0, 0], rtol=1e-3, atol=1e-6)  # rows along y
+    assert not np.isclose(gaps_x[0, 0], gaps_y[0, 0])
+
+
+def test_in_memory_and_on_disk_are_the_same(results):
+    xr.testing.assert_equal(run().load(), results.load())
+
+
+def test_measuring_more_often_changes_no_training(results):
+    dense = run(measure_every=5)
+    common = dense.sel(step=[0, 10, 20, 25])
+    for name in METRICS:
+        np.testing.assert_array_equal(common[name], results[name], err_msg=name)
+    np.testing.assert_array_equal(common.samples, results.samples)
+
+
+def test_settings_share_a_folder_and_keep_their_coordinates(tmp_path):
+    out = tmp_path / "two"
+    both = run(
+        config=[TINY, gandyn.Config(loss="wasserstein", penalty="clip", gen_width=8, disc_width=8, batch_size=16)],
+        hparams=[gandyn.HParams(lr_gen=1e-3), gandyn.HParams(lr_gen=2e-3)],
+        seeds=[7],
+        out=out,
+    )
+    assert both.recipe.values.tolist() == ["non_saturating", "wasserstein + clip"]
+    assert both.lr_gen.values.tolist() == [1e-3, 2e-3]
+    assert "batch_size" in json.loads(both.attrs["constant_fields"])
+    np.testing.assert_allclose(both.equilibrium, [-2 * np.log(2), 0])
+    # A critic bounded by the size of its weights: no function of the density ratio, so no lag is claimed.
+    assert np.isnan(both.lag.values[1]).all()
+    assert np.isfinite(both.jsd.values).all()
+    assert sorted(entry.name for entry in out.iterdir()) == ["group-000.zarr", "group-001.zarr", "manifest.json"]
+
+
+def test_recorded_configuration_reproduces_the_results(results, tmp_path):
+    """The configuration that the results carry, given to the command line, gives the same bits."""
+    file = tmp_path / "again.toml"
+    file.write_text(results.attrs["configuration"])
+    tomllib.loads(file.read_text())
+    cli.main(["run", str(file), "--out", str(tmp_path / "again")])
+    again = gandyn.open_results(tmp_path / "again")
+    for name in METRICS:
+        np.testing.assert_array_equal(again[name], results[name], err_msg=name)
+
+
+def test_diverged_run_is_flagged_and_its_neighbours_are_not():
+    rates = [gandyn.HParams(lr_disc=1e-3), gandyn.HParams(lr_disc=1e30)]
+    config = gandyn.Config(gen_width=8, disc_width=8, batch_size=16, disc_optimizer="sgd", gen_optimizer="sgd")
+    both = run(config=config, hparams=rates, seeds=[0])
+    assert both.finite.values.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+    alone = run(config=config, hparams=rates[0], seeds=[0])
+    for name in METRICS:
+        np.testing.assert_array_equal(both[name].values[0], alone[name].values[0], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"measure_every": 0}, "measure_every: got 0; allowed: a whole number of at least 1"),
+        ({"num_steps": 0}, "num_steps: got 0"),
+        ({"num_steps": 10.5}, "num_steps: got 10.5"),
+        ({"seeds": [0.5]}, "seeds: got 0.5"),
+        ({"config": "hinge"}, "config: got 'hinge'"),
+        ({"seeds": range(300_000), "num_steps": 10**6}, "memory: 300000 runs need about"),
+        ({"config": gandyn.Config(gen_width=10**6)}, "memory: 3 runs need about"),
+        ({"measure_config": gandyn.MeasureConfig(keep_samples=10**9)}, "memory: 3 runs need about"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written_or_compiled(given, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_run_group", lambda *_: pytest.fail("training started"))
+    with pytest.raises(ValueError, match=message):
+        run(out=tmp_path / "none", **given)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gandyn.Config(loss="hinges"), r"loss: got 'hinges'; allowed: .*did you mean 'hinge'"),  # pyright: ignore
+        (lambda: gandyn.Config(batch_size=0), "batch_size: got 0; allowed: a whole number of at least 1"),
+        (lambda: gandyn.Config(batch_size=True), "batch_size: got True"),
+        (lambda: gandyn.Config(dynamics="simultaneous", disc_steps=2), "disc_steps: got 2"),
+        (lambda: gandyn.HParams(lr_gen=-1.0), "lr_gen: got -1.0; allowed: at least 0, finite"),
+        (lambda: gandyn.HParams(lr_gen=float("nan")), "lr_gen: got nan"),
+        (lambda: gandyn.HParams(beta1_gen=1.0), "beta1_gen: got 1.0; allowed: above -1, below 1"),
+        (lambda: gandyn.HParams(lr_gen="fast"), "lr_gen: got 'fast'; allowed: a number"),  # pyright: ignore
+        (lambda: gandyn.HParams(clip_bound=0.0), "clip_bound: got 0.0; allowed: above 0"),
+        (lambda: gandyn.targets.ring(std=-0.1), "std: got -0.1; allowed: above 0"),
+        (lambda: gandyn.MeasureConfig(num_nodes=100), "num_nodes: got 100; allowed: a power of two"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_where_it_is_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_other_folders_are_never_written_to(tmp_path, results):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not lose")
+    with pytest.raises(ValueError, match="left alone"):
+        run(out=tmp_path / "mine", overwrite=True)
+    run(out=tmp_path / "runs", seeds=[0])
+    with pytest.raises(ValueError, match="already holds results"):
+        run(out=tmp_path / "runs", seeds=[0])
+    assert run(out=tmp_path / "runs", seeds=[1], overwrite=True).seed.values.tolist() == [1]
+
+
+def test_a_second_run_with_other_numbers_compiles_nothing(caplog):
+    run(seeds=[0])
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        run(hparams=gandyn.HParams(lr_gen=0.123), target=gandyn.targets.ring(4, radius=1.1, std=0.1), seeds=[5])
+    compiled = [record.message for record in caplog.records if "Finished XLA compilation" in record.message]
+    assert [message for message in compiled if "everywhere" in message] == []
+
+
+LONG = """
+import gandyn, sys
+gandyn.run(
+    gandyn.targets.ring(num_modes=4, std=0.1),
+    gandyn.Config(gen_width=8, disc_width=8, batch_size=16),
+    seeds=range(3), num_steps=20_000, measure_every=10, out=sys.argv[1], progress=False,
+    measure_config=gandyn.MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=7, keep_surface=5),
+)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
+    out = tmp_path / "cut"
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    with subprocess.Popen([sys.executable, "-c", LONG, str(out)], env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 90
+        seen = 0
+        while seen < 3 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            with contextlib.suppress(FileNotFoundError, ValueError):  # until all groups are there
+                cut = gandyn.open_results(out)  # a folder that is being written opens, too
+                seen = int(np.isfinite(cut.value.values).all(axis=0).sum())
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    cut = gandyn.open_results(out)
+    assert cut.attrs["status"] == ("interrupted" if how == signal.SIGINT else "running")
+    done = np.isfinite(cut.value.values).all(axis=0)
+    count = int(done.sum())
+    assert seen <= count < cut.sizes["step"]
+    assert done[:count].all()
+    if how == signal.SIGINT:
+        assert b"KeyboardInterrupt" in errors
+    # What was measured is what an undisturbed run measures.
+    whole = run(num_steps=20, seeds=range(3))
+    for name in METRICS:
+        np.testing.assert_array_equal(cut[name].values[:, :3], whole[name].values[:, :3], err_msg=name)
