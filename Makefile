@@ -25,7 +25,7 @@ help: ## this list
 	@echo '  Settings: PYTHON=/path/to/python3.12   ARGS="..." (run, bench, test, slow)   WORKERS=0|2|... (test, slow)'
 
 run: $(VENV)/.stamp-run ## the first experiment: what a GAN's loss says beside the true value (ARGS="--help")
-	"$(BIN)/python" experiments/loss_vs_value.py $(ARGS)
+	"$(BIN)/python" experiments/loss_vs_value.py --overwrite $(ARGS)
 
 test: $(VENV)/.stamp-dev ## the tests, without the slow ones
 	@"$(BIN)/python" -m pytest -n $(WORKERS) $(ARGS)

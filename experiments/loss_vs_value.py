@@ -128,7 +128,8 @@ def main() -> None:
     try:
         results = train(options)
     except ValueError as error:
-        sys.exit(f"loss_vs_value: {error}")
+        print(f"loss_vs_value: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured so far is in {options.out}", file=sys.stderr)
         sys.exit(130)

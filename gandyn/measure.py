@@ -120,19 +120,14 @@ def surface_axis(size: int) -> jax.Array:
 
 def _values(
     loss: Loss, batch_logits: jax.Array, logits: jax.Array, ratios: jax.Array
-) -> tuple[jax.Array, truth.Estimate, truth.Estimate]:
-    """(minibatch value, value, best-response value) of one loss.
+) -> tuple[jax.Array, jax.Array]:
+    """Of one loss: the minibatch value (), and V of every critic on every scramble (A + 1, M), D itself the last.
 
     From D's outputs on a minibatch (2, B) and on the nodes (2, M, N), real then fake, and from candidates for the log
-    density ratio on the nodes (A, 2, M, N).
+    density ratio on the nodes (A, 2, M, N). Where the optimal critic is no function of it, the A first are NaN.
     """
-    value_batch = -loss.disc(*batch_logits)
-    value = truth.estimate(truth.value(loss, *logits))
-    if loss.critic is None:
-        nan = jnp.full((), jnp.nan, jnp.float32)
-        return value_batch, value, truth.Estimate(nan, nan)
-    # D itself is a candidate too: the lag is never negative but for noise.
-    return value_batch, value, truth.best_value(loss, jnp.concatenate([loss.critic(ratios), logits[None]]))
+    critics = jnp.full_like(ratios, jnp.nan) if loss.critic is None else loss.critic(ratios)
+    return -loss.disc(*batch_logits), truth.value(loss, jnp.concatenate([critics, logits[None]]))
 
 
 @jax.default_matmul_precision("float32")
@@ -179,10 +174,13 @@ def measure(
         nodes, points, target, grid_size, measure_config.bandwidth, measure_config.num_blurs
     ).reshape(-1, *logits.shape)
     branches = [functools.partial(_values, loss) for loss in LOSSES.values()]
-    value_batch, value, best = jax.lax.switch(loss_index, branches, batch_logits, logits, ratios)
-    # The divergence is its own lower bound by the logistic loss; a constant critic bounds it by zero.
+    value_batch, values = jax.lax.switch(loss_index, branches, batch_logits, logits, ratios)
+    value = truth.estimate(values[-1])
+    # D itself is a candidate too: the lag is never negative but for noise.
+    best = truth.best_value(values)
+    # The logistic loss bounds the divergence from below; a constant critic bounds it by zero.
     logistic = LOSSES["minimax"]
-    jsd = truth.best_value(logistic, jnp.concatenate([ratios, jnp.zeros_like(ratios[:1])]))
+    jsd = truth.best_value(truth.value(logistic, jnp.concatenate([ratios, jnp.zeros_like(ratios[:1])])))
 
     # Coverage, and what as many real samples get.
     num_samples = max(convention.num_samples, measure_config.keep_samples)

@@ -41,7 +41,7 @@ class GaussianMixture:
 
     def transform(self, uniform: jax.Array) -> jax.Array:
         """Samples (N, 2) from uniforms in (0, 1) (N, 3): one picks the mode, two become normals."""
-        upper = jnp.cumsum(self.weights)[:-1]
+        upper = jnp.sum(jnp.tri(self.num_modes - 1, self.num_modes) * self.weights[None, :], axis=1)  # cumulative
         mode = jnp.sum(uniform[:, :1] >= upper[None, :], axis=1)
         return self.means[mode] + self.stds[mode][:, None] * ndtri(uniform[:, 1:])
 

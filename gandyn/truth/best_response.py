@@ -10,10 +10,9 @@ Shapes: A candidates, M scrambles, N nodes in each.
 import jax
 import jax.numpy as jnp
 
-from gandyn.losses import Loss
 from gandyn.targets import GaussianMixture
 from gandyn.truth.density import CELLS_PER_BLUR, GridDensity, bin_linearly
-from gandyn.truth.value import Estimate, estimate, value
+from gandyn.truth.value import Estimate, estimate
 
 
 def log_ratios(
@@ -49,18 +48,17 @@ def log_ratios(
     return candidates.reshape(-1, x.shape[0])
 
 
-def best_value(loss: Loss, outputs: jax.Array) -> Estimate:
-    """The largest V over A candidate critics, with its standard error.
+def best_value(values: jax.Array) -> Estimate:
+    """The largest V over candidate critics, with its standard error; NaN if any candidate's is.
 
     Args:
-      loss: whose V.
-      outputs: (A, 2, M, N), each candidate's outputs on the real and on the fake nodes.
+      values: (A, M), V of each candidate on each scramble (`value`).
 
     Cross-fitted: the candidate is chosen on one half of the scrambles and evaluated on the other, and the reverse,
     so that choosing the largest of several noisy values does not push the bound above the truth.
     """
-    values = jax.vmap(lambda real_and_fake: value(loss, *real_and_fake))(outputs)
     half = values.shape[1] // 2
     first, second = values[:, :half], values[:, half:]
+    # argmax takes a NaN for the largest: what is undefined stays so.
     chosen = [second[jnp.argmax(jnp.mean(first, axis=1))], first[jnp.argmax(jnp.mean(second, axis=1))]]
     return estimate(jnp.concatenate(chosen))

@@ -26,9 +26,17 @@ def estimate(replicates: jax.Array) -> Estimate:
     return Estimate(jnp.mean(replicates), jnp.std(replicates, ddof=1) / jnp.sqrt(replicates.shape[0]))
 
 
-def value(loss: Loss, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """V(D, G) = -disc on each scramble: D's outputs on real and fake nodes (M, N) -> (M,).
+def value(loss: Loss, outputs: jax.Array) -> jax.Array:
+    """V(D, G) = -disc on each scramble.
 
     There is no second formula: it is `loss.disc` itself, at the limit of a large batch.
+
+    Args:
+      loss: whose V.
+      outputs: (..., 2, M, N), outputs of D, or of several critics, on the real and on the fake nodes.
+
+    Returns:
+      (..., M), one unbiased replicate of V a scramble.
     """
-    return -jax.vmap(loss.disc)(real_logits, fake_logits)
+    real, fake = jnp.moveaxis(outputs, -3, 0)
+    return -jnp.vectorize(loss.disc, signature="(n),(n)->()")(real, fake)

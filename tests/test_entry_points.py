@@ -1,0 +1,74 @@
+"""The experiment scripts and notebooks, in small."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gandyn
+
+ROOT = Path(__file__).parent.parent
+
+
+def load_experiment():
+    return runpy.run_path(str(ROOT / "experiments" / "loss_vs_value.py"))
+
+
+def test_experiment_runs_every_recipe_and_writes_its_page(tmp_path, monkeypatch, capsys):
+    script = load_experiment()
+    out = tmp_path / "results"
+    small = ["--num-seeds", "2", "--num-steps", "4", "--measure-every", "2", "--width", "8", "--batch-size", "16"]
+    # Two recipes here: each is a program to compile. `test_every_recipe_is_valid` looks at the others.
+    chosen = ["--recipes", "non-saturating", "Wasserstein, gradient penalty"]
+    monkeypatch.setattr(sys, "argv", ["loss_vs_value.py", *small, *chosen, "--std", "0.2", "--out", str(out)])
+    script["main"]()
+    results = gandyn.open_results(out)
+    assert results.recipe.values.tolist() == ["non-saturating"] * 2 + ["Wasserstein, gradient penalty"] * 2
+    page = (out / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert "Wasserstein, gradient penalty" in printed
+    assert "report.html" in printed
+    assert "Does the minibatch loss track the true value function?" in page
+
+
+def test_every_recipe_is_valid():
+    script = load_experiment()
+    losses = set()
+    for label, (config, hparams) in script["RECIPES"].items():
+        losses.add(gandyn.Config(**config).loss)
+        assert gandyn.HParams(**hparams), label
+    assert losses == set(gandyn.losses.LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipes", "hinges"], "did you mean 'hinge'"),
+        (["--num-seeds", "0"], "num_seeds: got 0"),
+        (["--std", "-1"], "std: got -1"),
+    ],
+)
+def test_experiment_refuses_what_cannot_be_meant(arguments, message, tmp_path, monkeypatch, capsys):
+    script = load_experiment()
+    monkeypatch.setattr(sys, "argv", ["loss_vs_value.py", *arguments, "--out", str(tmp_path / "results")])
+    with pytest.raises(SystemExit) as stop:
+        script["main"]()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_notebook_runs_on_the_public_api_alone(notebook, tmp_path):
+    source = notebook.read_text()
+    assert "from gandyn" not in source
+    assert "._" not in source
+    runpy.run_path(str(notebook), init_globals={"QUICK": True, "FIGURES": str(tmp_path)})
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_module_is_the_command():
+    shown = subprocess.run([sys.executable, "-m", "gandyn"], capture_output=True, text=True, check=True)
+    assert "usage: gandyn COMMAND" in shown.stdout
