@@ -77,5 +77,5 @@ def coverage(x: jax.Array, target: GaussianMixture, convention: Convention) -> C
         modes=jnp.sum(covered).astype(jnp.float32),
         high_quality=jnp.mean(distance <= convention.quality_radius),
         mode_tv=0.5 * (jnp.sum(jnp.abs(valid - target.weights)) + invalid),
-        reverse_kl=jnp.sum(jax.scipy.special.xlogy(share, share / target.weights)),
+        reverse_kl=jnp.sum(jax.scipy.special.rel_entr(share, target.weights)),
     )

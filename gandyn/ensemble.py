@@ -187,11 +187,14 @@ def make_ensemble(
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
 ) -> Ensemble:
-    """An ensemble over all local devices; the block is one run on CPU, and a device's whole share elsewhere."""
+    """An ensemble over all local devices; the block is one run on CPU, and a device's whole share elsewhere.
+
+    All devices take part however few the runs: programs for different numbers of devices are compiled differently, and a
+    run that is repeated alone must give the same bits.
+    """
     checks.whole("num_runs", num_runs)
     devices = tuple(devices or jax.local_devices())
     if block_size is None:
         block_size = 1 if devices[0].platform == "cpu" else math.ceil(num_runs / len(devices))
     checks.whole("block_size", block_size)
-    devices = devices[: math.ceil(num_runs / block_size)]  # no device for padding alone
     return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices)

@@ -134,7 +134,7 @@ def _run_group(
         writer.write(
             index,
             step_index,
-            metrics,
+            measure.named(metrics),
             samples if measure_config.keep_samples else None,
             surface if measure_config.keep_surface else None,
         )

@@ -10,7 +10,7 @@ import pytest
 
 from gandyn import ensemble, targets
 from gandyn.gan import Config, HParams, State
-from gandyn.measure import MeasureConfig
+from gandyn.measure import MeasureConfig, named
 from gandyn.truth import grid_cells
 
 SMALL = Config(gen_width=16, disc_width=16, batch_size=32)
@@ -50,8 +50,9 @@ class Many:
             self.states = self.ensemble.advance(self.states, self.runs, num_steps)
         return self
 
-    def measure(self) -> dict[int, dict[str, np.ndarray]]:
-        found = self.ensemble.trim(self.ensemble.measure(self.states, self.runs)._asdict())
+    def measure(self) -> dict[int, Any]:
+        found = self.ensemble.trim(self.ensemble.measure(self.states, self.runs))
+        found = found._asdict() | {"metrics": named(found.metrics)}
         return {seed: jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, seed in enumerate(self.seeds)}
 
     def bits(self) -> dict[int, list[np.ndarray]]:
@@ -155,11 +156,15 @@ class TestMeasuring:
         many = Many(SMALL, [0, 1, 2, 3]).advance(10)
         assert_same(many.measure(), many.measure())
 
-    def test_alone_or_among_others(self):
+    def test_among_others(self):
+        want = Many(SMALL, [0, 1, 2, 3]).advance(10).measure()
+        assert_same(Many(SMALL, [9, 2, 1]).advance(10).measure(), want)
+
+    def test_alone(self):
+        # One run has one device: the program is compiled for one device instead of two.
         want = Many(SMALL, [0, 1, 2, 3]).advance(10).measure()
         for seed in want:
             assert_same(Many(SMALL, [seed]).advance(10).measure(), want)
-        assert_same(Many(SMALL, [9, 2, 1]).advance(10).measure(), want)
 
 
 class TestBlocksOfSeveralRuns:
@@ -244,7 +249,7 @@ class TestPrograms:
     @pytest.mark.parametrize("field", ["num_runs", "block_size"])
     @pytest.mark.parametrize("value", [0, -1, 2.5])
     def test_refusals(self, field, value):
-        arguments = {"num_runs": 4, "block_size": 1} | {field: value}
+        arguments: dict[str, Any] = {"num_runs": 4, "block_size": 1} | {field: value}
         with pytest.raises(ValueError, match=f"{field}: got {value}; allowed: a whole number of at least 1"):
             ensemble.make_ensemble(SMALL, MEASURE, GRID, **arguments)
 

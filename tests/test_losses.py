@@ -85,7 +85,7 @@ class Pair:
 
 
 class PlanePair:
-    """The same on pairs (x, y), for losses that are no sum of two parts: quadrature over the plane, same shape for all d."""
+    """The same on pairs (x, y), for losses that are no sum of two parts: quadrature over the plane."""
 
     def __init__(self, d: float):
         cell = 0.04
@@ -257,7 +257,7 @@ class TestGaussians:
 @pytest.mark.parametrize("log_ratio", [-4.0, -1.0, -0.1, 0.1, 1.0, 4.0])
 @pytest.mark.parametrize("name", [name for name in WITH_CRITIC if name != "relativistic"])
 def test_critic_maximizes_the_integrand_at_every_point(name, log_ratio):
-    """At a point with densities (p, q) = (sigmoid(lambda), sigmoid(-lambda)) the integrand is -(p d(s, .) + q d(., s))."""
+    """Where (p, q) = (sigmoid(lambda), sigmoid(-lambda)) the integrand is -(p d(s, .) + q d(., s))."""
     loss = LOSSES[name]
     assert loss.critic is not None
     zero = jnp.zeros(1)

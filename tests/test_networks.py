@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,7 @@ def test_depth_counts_hidden_layers(depth):
     module = networks.discriminator(8, depth, "relu", "he_normal")
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 2)))["params"]
     sizes = [2] + [8] * depth + [1]
-    assert [shapes[f"Dense_{i}"]["kernel"].shape for i in range(depth + 1)] == list(zip(sizes[:-1], sizes[1:]))
+    assert [shapes[f"Dense_{i}"]["kernel"].shape for i in range(depth + 1)] == list(itertools.pairwise(sizes))
 
 
 class TestInitializers:

@@ -36,7 +36,9 @@ class GridDensity(NamedTuple):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Bilinear look-up at x (N, 2): (N,); zero off the grid."""
-        return map_coordinates(self.values, list(((x - self.origin[None, :]) / self.cell).T), order=1, mode="constant", cval=0.0)
+        return map_coordinates(
+            self.values, list(((x - self.origin[None, :]) / self.cell).T), order=1, mode="constant", cval=0.0
+        )
 
     def blur(self) -> "GridDensity":
         """Convolved with a Gaussian of CELLS_PER_BLUR cells (cut at four standard deviations)."""
