@@ -28,7 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gandyn import dynamics, ensemble, gan, targets, truth
 from gandyn.gan import Config, HParams
-from gandyn.measure import MeasureConfig, Measurement
+from gandyn.measure import MeasureConfig, Measurement, named
 
 try:
     import torch
@@ -397,7 +397,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
     # One thread: two of OpenMP's that wait for each other crawl on a machine that others use.
     torch_contender("", stacked, 1).advance(num_steps)
     trim = training.ensemble.trim
-    ours = trim(training.measure()).metrics
+    ours = named(trim(training.measure().metrics))
 
     gen, disc = stacked.players()
     assert training.states is not None
@@ -408,7 +408,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
         gan.Players(_linen(gen), _linen(disc)),
     )
     training.states = dataclasses.replace(training.states, params=params)
-    theirs = trim(training.measure()).metrics
+    theirs = named(trim(training.measure().metrics))
 
     rows, data = [], {}
     for name in ("value", "value_best", "jsd", "modes", "high_quality", "mode_tv"):

@@ -189,8 +189,8 @@ def make_ensemble(
 ) -> Ensemble:
     """An ensemble over all local devices; the block is one run on CPU, and a device's whole share elsewhere.
 
-    All devices take part however few the runs: programs for different numbers of devices are compiled differently, and a
-    run that is repeated alone must give the same bits.
+    All devices take part however few the runs: programs for different numbers of devices are compiled differently,
+    and a run that is repeated alone must give the same bits.
     """
     checks.whole("num_runs", num_runs)
     devices = tuple(devices or jax.local_devices())

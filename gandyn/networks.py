@@ -28,16 +28,14 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 }
 """Kernel initializers; biases start at zero. `HParams.init_scale` multiplies every kernel."""
 
-# Matrix products this thin leave most of a matrix unit idle: written as broadcast multiply-adds they fuse with
-# their neighbours instead (measured: docs/decisions.md).
+# A product with so few outputs leaves most of a matrix unit idle; as multiply-adds it fuses with its neighbours. Thin
+# inputs gain nothing by it (benchmarks/NOTES.md).
 _NARROW = 4
 
 
 def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x (B, I) times kernel (I, O): (B, O)."""
-    fan_in, fan_out = kernel.shape
-    if fan_in <= _NARROW:
-        return sum(x[:, i, None] * kernel[None, i, :] for i in range(fan_in))  # pyright: ignore[reportReturnType]
+    fan_out = kernel.shape[1]
     if fan_out <= _NARROW:
         return jnp.stack([jnp.sum(x * kernel[None, :, j], axis=1) for j in range(fan_out)], axis=1)
     return x @ kernel

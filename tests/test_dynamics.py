@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 from typing import Any
 
 import jax
@@ -327,28 +328,34 @@ MEASURE = MeasureConfig(num_nodes=64, num_density_nodes=1024)
 TINY = dataclasses.replace(SMALL, batch_size=8, gen_optimizer="sgd", disc_optimizer="sgd")
 
 
-def conforms(config: Config) -> None:
-    """Three runs: init, three steps, a measurement; then other numbers through the same programs."""
+def conforms(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    """Three runs: init, three steps, a measurement; then other numbers through the same programs, without compiling."""
     rates = [1e-3, 2e-3, 5e-3]
     devices = jax.local_devices()[:1]
     many = ensemble.make_ensemble(config, MEASURE, grid_cells(RING, MEASURE.bandwidth), 3, devices=devices)
-    advance = ensemble._advance_program(many.config, many.devices, many.block_size)
-    assert advance._cache_size() == 0  # pyright: ignore[reportFunctionMemberAccess]
-    for factor, num_steps in ((1, 3), (2, 2)):
+
+    def train(factor: int, num_steps: int) -> tuple[ensemble.Runs, gan.State, list[str]]:
         hparams = [HParams(lr_gen=factor * rate, lr_disc=rate) for rate in rates]
         runs = many.place(ensemble.stack_runs([RING] * 3, hparams, [factor, 1, 2]))
-        states = many.advance(many.init(runs), runs, num_steps)
-        if factor == 1:
-            metrics = named(many.trim(many.measure(states, runs).metrics))
-            np.testing.assert_array_equal(metrics["finite"], 1)
-            for name, values in metrics.items():
-                if name.startswith("value_best") or name == "lag":
-                    assert np.isnan(values).all() == (LOSSES[config.loss].critic is None), name
-                else:
-                    assert np.isfinite(values).all(), name
-            assert len(set(metrics["value"].tolist())) == 3
+        states = many.init(runs)
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
+            states = many.advance(states, runs, num_steps)
         np.testing.assert_array_equal(many.trim(states.step), num_steps)
-        assert advance._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+        messages = [record.getMessage() for record in caplog.records]
+        return runs, states, [message for message in messages if "Compiling" in message]
+
+    runs, states, compiled = train(1, 3)
+    assert len(compiled) == 1
+    metrics = named(many.trim(many.measure(states, runs).metrics))
+    np.testing.assert_array_equal(metrics["finite"], 1)
+    for name, values in metrics.items():
+        if name.startswith("value_best") or name == "lag":
+            assert np.isnan(values).all() == (LOSSES[config.loss].critic is None), name
+        else:
+            assert np.isfinite(values).all(), name
+    assert len(set(metrics["value"].tolist())) == 3
+    assert train(2, 2)[2] == []
 
 
 # Eight of them have every loss and every penalty under every update rule; the rest takes two minutes to compile.
@@ -366,8 +373,8 @@ def test_the_quick_ones_have_everything():
     ("loss", "penalty", "dynamics"),
     [pytest.param(*names, marks=[] if names in QUICK else pytest.mark.slow) for names in PRODUCT],
 )
-def test_loss_penalty_dynamics(loss, penalty, dynamics):
-    conforms(dataclasses.replace(TINY, loss=loss, penalty=penalty, dynamics=dynamics))
+def test_loss_penalty_dynamics(loss, penalty, dynamics, caplog):
+    conforms(dataclasses.replace(TINY, loss=loss, penalty=penalty, dynamics=dynamics), caplog)
 
 
 # Every other choice once, several to a program.
@@ -401,8 +408,8 @@ def test_every_other_choice_trains(i):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("i", range(max(len(values) for values in OTHERS.values())))
-def test_every_other_choice_conforms(i):
-    conforms(other_choices(i))
+def test_every_other_choice_conforms(i, caplog):
+    conforms(other_choices(i), caplog)
 
 
 if __name__ == "__main__":

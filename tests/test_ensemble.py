@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from gandyn.measure import MeasureConfig, named
 from gandyn.truth import grid_cells
 
 SMALL = Config(gen_width=16, disc_width=16, batch_size=32)
+SHALLOW = dataclasses.replace(SMALL, gen_depth=1, disc_depth=1)  # quicker to compile, where blocks are vmapped
 LARGE = Config(gen_width=128, disc_width=128, batch_size=256)
 RING = targets.ring(num_modes=8, radius=1.0, std=0.1)
 MEASURE = MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=8, keep_surface=4)
@@ -86,7 +88,7 @@ def reference() -> dict[int, list[np.ndarray]]:
 @functools.cache
 def block_reference() -> dict[int, list[np.ndarray]]:
     """Eight runs in two blocks of four on one device."""
-    return Many(SMALL, list(range(8)), block_size=4, num_devices=1).advance(50).bits()
+    return Many(SHALLOW, list(range(8)), block_size=4, num_devices=1).advance(50).bits()
 
 
 class TestOneRunABlock:
@@ -161,15 +163,19 @@ class TestMeasuring:
         assert_same(Many(SMALL, [9, 2, 1]).advance(10).measure(), want)
 
     def test_alone(self):
-        # One run has one device: the program is compiled for one device instead of two.
         want = Many(SMALL, [0, 1, 2, 3]).advance(10).measure()
         for seed in want:
             assert_same(Many(SMALL, [seed]).advance(10).measure(), want)
 
+    def test_devices(self):
+        # The program is compiled for one device instead of two.
+        want = Many(SMALL, [0, 1, 2, 3]).advance(10).measure()
+        assert_same(Many(SMALL, [1, 3], num_devices=1).advance(10).measure(), want)
+
 
 class TestBlocksOfSeveralRuns:
     def block(self, seeds: list[int], diverging: tuple[int, ...] = (), num_devices: int = 1) -> dict[int, Any]:
-        return Many(SMALL, seeds, 4, num_devices, diverging).advance(50).bits()
+        return Many(SHALLOW, seeds, 4, num_devices, diverging).advance(50).bits()
 
     def test_whatever_shares_the_block_and_wherever_in_it(self):
         want = block_reference()
@@ -192,8 +198,9 @@ class TestBlocksOfSeveralRuns:
         assert_same(self.block([0, 1, 2, 3, 4, 5], num_devices=2), block_reference())
 
     def test_however_the_steps_are_grouped(self):
-        assert_same(Many(SMALL, list(range(8)), 4, 1).advance(1, 7, 42).bits(), block_reference())
+        assert_same(Many(SHALLOW, list(range(8)), 4, 1).advance(1, 7, 42).bits(), block_reference())
 
+    @pytest.mark.slow
     def test_the_large_networks_too(self):
         want = Many(LARGE, list(range(8)), 4, 1).advance(6).bits()
         assert_same(Many(LARGE, [6, 2, 0, 7], 4, 1).advance(2, 4).bits(), want)
@@ -202,31 +209,32 @@ class TestBlocksOfSeveralRuns:
 
 
 class TestPrograms:
-    def test_a_sweep_over_learning_rates_compiles_once(self):
-        config = dataclasses.replace(SMALL, batch_size=24)  # a program that no other test has
-        program = None
-        for i, rate in enumerate(np.geomspace(1e-5, 1e-1, 10).tolist()):
-            many = ensemble.make_ensemble(config, MEASURE, GRID, 4, devices=jax.local_devices())
-            runs = many.place(ensemble.stack_runs([RING] * 4, [HParams(lr_gen=rate, lr_disc=2 * rate)] * 4, range(4)))
-            many.advance(many.init(runs), runs, 1 + i)
-            program = ensemble._advance_program(many.config, many.devices, many.block_size)
-        assert program is not None
-        assert program._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+    def test_a_sweep_over_rates_and_targets_compiles_once(self, caplog):
+        config = dataclasses.replace(SHALLOW, batch_size=24)  # a program that no other test has
 
-    def test_targets_are_traced(self):
-        config = dataclasses.replace(SMALL, batch_size=24)
-        many = ensemble.make_ensemble(config, MEASURE, GRID, 4, devices=jax.local_devices())
-        program = ensemble._advance_program(many.config, many.devices, many.block_size)
-        rings = [targets.ring(num_modes=8, radius=radius, std=0.1) for radius in (0.5, 1.0, 1.5, 2.0)]
-        runs = many.place(ensemble.stack_runs(rings, [HParams()] * 4, range(4)))
-        many.advance(many.init(runs), runs, 1)
-        assert program._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
+        def sweep(i: int, rate: float, radii: list[float]) -> list[str]:
+            """What is compiled."""
+            many = ensemble.make_ensemble(config, MEASURE, GRID, 4, devices=jax.local_devices())
+            rings = [targets.ring(num_modes=8, radius=radius, std=0.1) for radius in radii]
+            runs = many.place(ensemble.stack_runs(rings, [HParams(lr_gen=rate, lr_disc=2 * rate)] * 4, range(4)))
+            states = many.init(runs)
+            caplog.clear()
+            with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
+                many.advance(states, runs, 1 + i)
+            messages = [record.getMessage() for record in caplog.records]
+            return [message for message in messages if "Compiling" in message]
+
+        assert len(sweep(0, 1e-5, [1.0] * 4)) == 1
+        for i, rate in enumerate(np.geomspace(1e-4, 1e-1, 9).tolist(), start=1):
+            assert sweep(i, rate, [1.0] * 4) == []
+        assert sweep(0, 1e-3, [0.5, 1.0, 1.5, 2.0]) == []
 
     @pytest.mark.parametrize("block_size", [1, 4])
     def test_no_collective_operation_in_advance(self, block_size):
-        many = Many(SMALL, list(range(8)), block_size)
+        config, seeds = (SMALL, range(4)) if block_size == 1 else (SHALLOW, range(8))
+        many = Many(config, list(seeds), block_size)
         assert len(many.ensemble.devices) == 2
-        program: Any = ensemble._advance_program(SMALL, many.ensemble.devices, block_size)
+        program: Any = ensemble._advance_program(config, many.ensemble.devices, block_size)
         text = program.lower(many.states, many.runs, np.int32(3)).compile().as_text()
         assert "while" in text
         assert [name for name in COLLECTIVES if name in text] == []
@@ -240,11 +248,11 @@ class TestPrograms:
         text = jax.jit(summed).lower(np.ones(4, np.float32)).compile().as_text()
         assert "all-reduce" in str(text)
 
-    def test_a_block_of_one_is_the_default_on_cpu_and_no_device_is_idle(self):
+    def test_a_block_of_one_is_the_default_on_cpu_and_every_device_takes_part(self):
         many = ensemble.make_ensemble(SMALL, MEASURE, GRID, 5)
         assert (many.block_size, many.padded, len(many.devices)) == (1, 6, 2)
         one = ensemble.make_ensemble(SMALL, MEASURE, GRID, 1)
-        assert (one.padded, len(one.devices)) == (1, 1)
+        assert (one.block_size, one.padded, len(one.devices)) == (1, 2, 2)
 
     @pytest.mark.parametrize("field", ["num_runs", "block_size"])
     @pytest.mark.parametrize("value", [0, -1, 2.5])

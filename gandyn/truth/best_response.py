@@ -34,16 +34,19 @@ def log_ratios(
     Clipped at +-log(N'): no ratio further out can be told from that many points, and the bound limits what a
     wrong one can cost.
     """
+    density = bin_linearly(points, target, size, bandwidth)
     bound = jnp.log(float(points.shape[0]))
+    # Where no node is near, and off the grid, q is taken for one node's mass spread over the whole grid. (Near zero
+    # instead, it would make a target's far tail look real wherever G's samples leave the box.)
+    floor = 1 / (points.shape[0] * (size * density.cell) ** 2)
     log_p = target.log_prob(x)
 
     def blurred(density: GridDensity, count: jax.Array) -> tuple[GridDensity, jax.Array]:
         density = density.blur()
-        log_q = jnp.log(jnp.maximum(density(x), jnp.finfo(x.dtype).tiny))
+        log_q = jnp.log(jnp.maximum(density(x), floor))
         log_p_blurred = target.blur(CELLS_PER_BLUR * density.cell * jnp.sqrt(count)).log_prob(x)
         return density, jnp.clip(jnp.stack([log_p_blurred - log_q, log_p - log_q]), -bound, bound)
 
-    density = bin_linearly(points, target, size, bandwidth)
     _, candidates = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))
     return candidates.reshape(-1, x.shape[0])
 

@@ -17,8 +17,9 @@ CELLS_PER_BLUR = 3
 """Grid cells per standard deviation of one blur: linear binning and look-up then distort less than the blur itself."""
 
 _REACH = 4 * CELLS_PER_BLUR
-_TAPS = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / CELLS_PER_BLUR) ** 2)
-_TAPS /= _TAPS.sum()
+# One half of the kernel, from its centre; the whole sums to one.
+_TAPS = np.exp(-0.5 * (np.arange(_REACH + 1) / CELLS_PER_BLUR) ** 2)
+_TAPS /= _TAPS[0] + 2 * _TAPS[1:].sum()
 
 
 class GridDensity(NamedTuple):
@@ -49,8 +50,11 @@ def _blur_axis(values: jax.Array, axis: int) -> jax.Array:
     """Convolution along one axis as a sum of shifted copies, which fuses into one pass over the grid."""
     size = values.shape[axis]
     padded = jnp.pad(values, [(_REACH, _REACH) if a == axis else (0, 0) for a in range(2)])
-    shifted = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(len(_TAPS)))
-    return sum(float(tap) * part for tap, part in zip(_TAPS, shifted, strict=True))  # pyright: ignore[reportReturnType]
+    shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * _REACH + 1)]
+    blurred = float(_TAPS[0]) * shifted[_REACH]
+    for distance in range(1, _REACH + 1):
+        blurred += float(_TAPS[distance]) * (shifted[_REACH - distance] + shifted[_REACH + distance])
+    return blurred
 
 
 def grid_cells(target: GaussianMixture, bandwidth: float, most: int = 1536) -> int:
