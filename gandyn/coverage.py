@@ -4,6 +4,7 @@ The same generator scores differently under different conventions, so each numbe
 with the figure that as many real samples get. Shapes: N samples, K modes.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ class Convention(NamedTuple):
     Attributes:
       quality_radius: a sample is of high quality within this many std of its nearest mode.
       cover_radius: a sample is valid for its nearest mode within this many std.
-      cover_share: a mode is covered when more than this share of all samples is valid in it (0: when one sample is).
+      cover_share: a mode is covered when at least this share of all samples, and at least one, is valid in it.
       num_samples: samples to draw.
       reference: where it is used.
     """
@@ -48,7 +49,8 @@ class Coverage(NamedTuple):
       high_quality: share of samples of high quality. Above the mass that a Gaussian has within the radius
         (0.9889 at 3 std in the plane) it means over-concentration.
       mode_tv: half the sum over modes of |p_k - w_k| plus half the invalid mass, in [0, 1].
-      reverse_kl: KL(p || w) in nats of the distribution p of all samples over their nearest modes.
+      reverse_kl: KL(p || w) in nats of the distribution p of all samples over their nearest modes; infinite where a
+        sample is not finite, for the target has no mass there.
     """
 
     modes: jax.Array
@@ -69,13 +71,15 @@ def coverage(x: jax.Array, target: GaussianMixture, convention: Convention) -> C
     num = x.shape[0]
     mode, distance = nearest_mode(x, target)
     member = jax.nn.one_hot(mode, target.num_modes) * jnp.isfinite(distance)[:, None]
-    valid = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0) / num
-    covered = valid > convention.cover_share
+    count = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0)
+    valid = count / num
+    covered = count >= max(1, math.ceil(convention.cover_share * num))
     invalid = 1 - jnp.sum(valid)
     share = jnp.sum(member, axis=0) / num
+    reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, target.weights))
     return Coverage(
         modes=jnp.sum(covered).astype(jnp.float32),
         high_quality=jnp.mean(distance <= convention.quality_radius),
         mode_tv=0.5 * (jnp.sum(jnp.abs(valid - target.weights)) + invalid),
-        reverse_kl=jnp.sum(jax.scipy.special.rel_entr(share, target.weights)),
+        reverse_kl=jnp.where(jnp.all(jnp.isfinite(distance)), reverse_kl, jnp.inf),
     )

@@ -73,9 +73,13 @@ def _spread(
 
     def on_device(*args):
         # A block of one run is mapped as it is: a vmap over one would turn products into batched ones.
-        return jax.lax.map(
-            lambda run: one(*run, *args[mapped:]), args[:mapped], batch_size=None if block_size == 1 else block_size
-        )
+        if block_size == 1:
+            return jax.lax.map(lambda run: one(*run, *args[mapped:]), args[:mapped])
+        block = jax.vmap(one, in_axes=(0,) * mapped + (None,) * (len(args) - mapped))
+        split = lambda leaf: leaf.reshape(leaf.shape[0] // block_size, block_size, *leaf.shape[1:])  # noqa: E731
+        join = lambda leaf: leaf.reshape(leaf.shape[0] * block_size, *leaf.shape[2:])  # noqa: E731
+        runs = jax.tree.map(split, args[:mapped])
+        return jax.tree.map(join, jax.lax.map(lambda run: block(*run, *args[mapped:]), runs))
 
     def everywhere(*args):
         specs = (_RUNS,) * mapped + (_SAME,) * (len(args) - mapped)

@@ -167,6 +167,7 @@ class TestMeasuring:
         for seed in want:
             assert_same(Many(SMALL, [seed]).advance(10).measure(), want)
 
+    @pytest.mark.slow
     def test_devices(self):
         # The program is compiled for one device instead of two.
         want = Many(SMALL, [0, 1, 2, 3]).advance(10).measure()

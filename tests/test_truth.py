@@ -302,7 +302,9 @@ class TestStandardErrorHonesty:
 
     NODES = 256
 
-    def rate(self, target, critic, loss, reference, config=AFFINE, generate=lambda z: z, nodes=NODES) -> float:
+    def rate(
+        self, target, critic, loss, reference, config=AFFINE, generate=lambda z: z, nodes=NODES, reference_se=0.0
+    ) -> float:
         bits = jnp.asarray(truth.sobol_bits(measure.NUM_SCRAMBLES, nodes, gan.pair_coordinates(config)))
 
         @jax.jit
@@ -317,6 +319,7 @@ class TestStandardErrorHonesty:
 
         found = trials(jax.random.split(jax.random.key(11), 200))
         mean, se = (np.asarray(part, np.float64) for part in found)
+        assert reference_se <= 0.1 * np.median(se)  # a reference that widens the error by half a per cent at most
         return float(np.mean(np.abs(mean - reference) <= 2.365 * se))
 
     def test_quadratic_critic(self):
@@ -376,8 +379,7 @@ class TestStandardErrorHonesty:
 
         chunks = np.array([chunk(key) for key in jax.random.split(jax.random.key(5), 100)], np.float64)
         reference_se = chunks.std(ddof=1) / 10
-        rate = self.rate(target, critic, loss, chunks.mean(), config, generate, nodes=64)
-        assert reference_se < 1e-3
+        rate = self.rate(target, critic, loss, chunks.mean(), config, generate, 64, reference_se)
         assert 0.90 <= rate <= 0.99
 
 
