@@ -247,7 +247,7 @@ def _optimizer(name: str, lr: Any, beta1: Any, beta2: Any, eps: Any) -> optax.Gr
         case "momentum":
             return optax.sgd(lr, momentum=beta1)
         case "rmsprop":
-            return optax.rmsprop(lr, decay=beta2, eps=eps)
+            return optax.rmsprop(lr, decay=beta2, eps=eps, eps_in_sqrt=False)  # as documented, and as PyTorch
         case "adam":
             return optax.adam(lr, b1=beta1, b2=beta2, eps=eps)
     raise ValueError(f"optimizer: got {name!r}; allowed: {', '.join(OPTIMIZERS)}")

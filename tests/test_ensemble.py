@@ -196,7 +196,12 @@ class TestBlocksOfSeveralRuns:
         assert not np.isfinite(got[1][0]).all()
 
     def test_devices(self):
-        assert_same(self.block([0, 1, 2, 3, 4, 5], num_devices=2), block_reference())
+        # Not the same bits: programs for one and for two devices pass through different compiler pipelines, which round
+        # batched products differently. (With blocks of one run, the default on CPU, they agree bit for bit.)
+        want = block_reference()
+        for seed, leaves in self.block([0, 1, 2, 3, 4, 5], num_devices=2).items():
+            for got, expected in zip(leaves, want[seed], strict=True):
+                np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
     def test_however_the_steps_are_grouped(self):
         assert_same(Many(SHALLOW, list(range(8)), 4, 1).advance(1, 7, 42).bits(), block_reference())
