@@ -150,7 +150,7 @@ class State:
     Attributes:
       params: Linen parameters of the players.
       opt_state: optax states of the players.
-      data: (dataset_size, 2), empty where samples are fresh.
+      data: (dataset_size, 2), None where samples are fresh.
       logged: losses at the last update.
       step: () int32, generator updates made.
       key: () typed key of the run; never consumed, only folded (see `Stream`).
@@ -158,7 +158,7 @@ class State:
 
     params: Players
     opt_state: Players
-    data: jax.Array
+    data: jax.Array | None
     logged: Logged
     step: jax.Array
     key: jax.Array
@@ -208,12 +208,12 @@ def draw_pairs(config: Config, target: GaussianMixture, uniform: jax.Array) -> t
     return target.transform(uniform[:, :3]), latents(config, uniform[:, 3:])
 
 
-def draw_batch(config: Config, key: jax.Array, data: jax.Array, target: GaussianMixture) -> Batch:
+def draw_batch(config: Config, key: jax.Array, data: jax.Array | None, target: GaussianMixture) -> Batch:
     """A minibatch of the training batch size: fresh samples, or draws with replacement from `data`."""
     draw_key, penalty_key = jax.random.split(key)
     uniform = sampling.uniform(draw_key, (config.batch_size, pair_coordinates(config)))
     real, z = draw_pairs(config, target, uniform)
-    if config.dataset_size:
+    if data is not None:
         real = data[(uniform[:, 0] * config.dataset_size).astype(jnp.int32)]
     return Batch(real, z, penalty_key)
 
@@ -277,7 +277,8 @@ def init(config: Config, hparams: HParams, target: GaussianMixture, key: jax.Arr
     return State(
         params=params,
         opt_state=Players(opt.gen.init(params.gen), opt.disc.init(params.disc)),
-        data=target.sample(jax.random.fold_in(key, Stream.DATA), config.dataset_size),
+        # No array of size zero: jax 0.11 crashes in compiling a partitioned program that carries one.
+        data=target.sample(jax.random.fold_in(key, Stream.DATA), config.dataset_size) if config.dataset_size else None,
         logged=Logged(nan, nan, nan),
         step=jnp.zeros((), jnp.int32),
         key=key,

@@ -201,7 +201,7 @@ class TestBlocksOfSeveralRuns:
         want = block_reference()
         for seed, leaves in self.block([0, 1, 2, 3, 4, 5], num_devices=2).items():
             for got, expected in zip(leaves, want[seed], strict=True):
-                np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+                np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
 
     def test_however_the_steps_are_grouped(self):
         assert_same(Many(SHALLOW, list(range(8)), 4, 1).advance(1, 7, 42).bits(), block_reference())
