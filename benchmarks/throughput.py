@@ -51,6 +51,7 @@ class Report:
         self.lines: list[str] = []
         self.data: dict = {}
         self.start = time.perf_counter()
+        self.save: Callable[[], None] = lambda: None
 
     def text(self, *lines: str) -> None:
         """Add lines."""
@@ -59,7 +60,8 @@ class Report:
         self.lines += lines
 
     def section(self, title: str) -> None:
-        """Begin a section, and say so on standard error."""
+        """Begin a section; what there is so far is saved, so that an interrupted run is not lost."""
+        self.save()
         self.text(*[""] * bool(self.lines and self.lines[-1]), f"## {title}", "")
         print(f"[{time.perf_counter() - self.start:.0f} s] {title} ...", file=sys.stderr, flush=True)
 
@@ -90,12 +92,14 @@ class Contender:
       amount: what one step does: runs (the rate is run-steps/s) or GFLOP (the rate is GFLOP/s).
       advance: makes that many steps and waits for them.
       processes: the work is done in other processes, so this one's processor time says nothing.
+      least_steps: in a turn, however long they take.
     """
 
     name: str
     amount: float
     advance: Callable[[int], object]
     processes: bool = False
+    least_steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +136,7 @@ def steps_for(contender: Contender, seconds: float) -> int:
     num_steps = 1
     while (taken := elapsed(functools.partial(contender.advance, num_steps))) < seconds / 3 and num_steps < 2**20:
         num_steps = max(2 * num_steps, min(int(num_steps * seconds / 2 / taken), 50 * num_steps))
-    return max(1, round(num_steps * seconds / taken))
+    return max(contender.least_steps, round(num_steps * seconds / taken))
 
 
 def in_turns(contenders: Sequence[Contender], repeats: int, seconds: float) -> dict[str, Timing]:
@@ -188,7 +192,9 @@ class Training:
 
     def contender(self) -> Contender:
         """This ensemble as something to time."""
-        return Contender(f"gandyn, R = {self.ensemble.num_runs}", self.ensemble.num_runs, self.advance)
+        # A run's state is fetched once a call; in use a call is all the steps between two measurements.
+        name = f"gandyn, R = {self.ensemble.num_runs}"
+        return Contender(name, self.ensemble.num_runs, self.advance, least_steps=10)
 
 
 # ---- contenders: PyTorch
@@ -747,7 +753,8 @@ def sweep_compiles(report: Report) -> None:
     report.text(
         "Compilations that jax reports (`jax.monitoring`), width 32:",
         "",
-        f"- one ensemble, 10 learning rates x {seeds_each} seeds: {together} (init, advance)",
+        f"- one ensemble, 10 learning rates x {seeds_each} seeds: {together} (init, advance, "
+        "and the small operations that stack the runs)",
         f"- then ten more ensembles of that size, one learning rate each: {apart}",
     )
     report.data["sweep"] = {"together": together, "apart": apart}
@@ -848,6 +855,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     options = configure(args)
     report = Report()
+    report.save = functools.partial(write, report, args)
     report.text("# Throughput", "")
     flags = [f"--{name} {' '.join(map(str, value))}" for name, value in given.items()]
     report.text("Command: `" + " ".join(["throughput.py", *(["--quick"] if args.quick else []), *flags]) + "`", "")
@@ -894,7 +902,7 @@ def main() -> None:
     three_numbers(report, main_comparison, by_runs, knee, flat, shares)
     report.data["load_end"] = os.getloadavg()
     report.text(f"Load average at the end: {load()}. Took {time.perf_counter() - report.start:.0f} s.")
-    write(report, args)
+    report.save()
 
 
 if __name__ == "__main__":
