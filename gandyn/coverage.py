@@ -73,7 +73,7 @@ def coverage(x: jax.Array, target: GaussianMixture, convention: Convention) -> C
     member = jax.nn.one_hot(mode, target.num_modes) * jnp.isfinite(distance)[:, None]
     count = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0)
     valid = count / num
-    covered = count >= max(1, math.ceil(convention.cover_share * num))
+    covered = count >= max(1, math.ceil(round(convention.cover_share * num, 6)))
     invalid = 1 - jnp.sum(valid)
     share = jnp.sum(member, axis=0) / num
     reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, target.weights))

@@ -123,6 +123,9 @@ _ABOUT = (
 )
 
 
+_BIAS = stats.Column("bias", "minibatch value minus value, mean over runs and measurements", 4)
+
+
 class _Drawing(NamedTuple):
     heading: str
     caption: str
@@ -207,23 +210,25 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
             f"equilibrium, as if training had converged; {missing:,} of these "
             f"{'misses' if missing == 1 else 'miss'} at least one mode."
         )
-    lag = stats.final(results, "lag")[used & np.isin(results["loss"].values.astype(str), stats.IN_NATS)]
-    lag = lag[np.isfinite(lag)]
-    if lag.size:
-        mean = stats.format_estimate(stats.mean_interval(lag), stats.COLUMNS["lag"])
-        noise = stats.sampling_noise(results)[used & np.isin(results["loss"].values.astype(str), stats.IN_NATS)]
-        of_runs = noise[np.isfinite(noise).all(axis=1)]
-        if of_runs.size:
-            bias = stats.mean_interval(of_runs.mean(axis=1))
-            found.append(
-                f"At the same parameters the minibatch value differs from the value by {bias.value:.4f} "
-                f"[{bias.low:.4f}, {bias.high:.4f}] nats on average and by {of_runs.std():.3f} nats in standard "
-                f"deviation ({_count(len(of_runs), 'run')} with a logistic loss, every measurement): "
-                "what the minibatch loss measures is the value, not its maximum over discriminators."
-            )
+    in_nats = used & np.isin(results["loss"].values.astype(str), stats.IN_NATS)
+    seeds = results["seed"].values
+    noise = stats.sampling_noise(results)
+    never_failed = in_nats & np.isfinite(noise).all(axis=1)
+    if never_failed.any():
+        bias = stats.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
+        found.append(
+            "At the same parameters the minibatch value scatters around the value with a standard deviation of "
+            f"{noise[never_failed].std():.3f} nats, and differs from it by {stats.format_estimate(bias, _BIAS)} nats "
+            f"on average ({_count(int(never_failed.sum()), 'run')} with a logistic loss, every measurement): what the "
+            "minibatch loss measures is the value, not its maximum over discriminators."
+        )
+    lag = stats.final(results, "lag")
+    lagging = in_nats & np.isfinite(lag)
+    if lagging.any():
+        mean = stats.format_estimate(stats.mean_over_seeds(lag[lagging], seeds[lagging]), stats.COLUMNS["lag"])
         found.append(
             f"At the end the discriminator lagged behind its best response by {mean} nats, as a mean over "
-            f"{_count(lag.size, 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
+            f"{_count(int(lagging.sum()), 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
         )
     across = [row for row in rows if np.isfinite(row.entries["across_disc"].estimate.value)]
     if len(across) > 4:

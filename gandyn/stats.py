@@ -78,6 +78,16 @@ def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate:
     return Estimate(float(x.mean()), *map(float, result.confidence_interval))
 
 
+def mean_over_seeds(x: ArrayLike, seeds: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of x (n,) with an interval over seeds (n,): `mean_interval` of the mean of each seed's entries.
+
+    For entries of several recipes: runs with one seed share their draws, so they are not independent, and an interval
+    over runs would be too narrow.
+    """
+    x, seeds = np.asarray(x, float), np.asarray(seeds)
+    return mean_interval([x[seeds == seed].mean() for seed in np.unique(seeds)], confidence)
+
+
 def interquartile_mean(x: ArrayLike) -> float:
     """Mean of the middle half of x (n,): floor(n / 4) entries are cut at each end (Agarwal et al. 2021).
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp, ndtri
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from gandyn import checks, sampling
 
@@ -52,7 +52,7 @@ class GaussianMixture:
         log_modes = jnp.log(self.weights) - jnp.log(2 * jnp.pi * variance)
         return logsumexp(log_modes[None, :] - 0.5 * squared / variance[None, :], axis=-1)
 
-    def blur(self, std: ArrayLike) -> "GaussianMixture":
+    def blur(self, std: jax.Array | float) -> "GaussianMixture":
         """The density convolved with N(0, std^2 I): again a mixture, exactly."""
         return dataclasses.replace(self, stds=jnp.sqrt(self.stds**2 + std**2))
 

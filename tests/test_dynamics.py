@@ -142,7 +142,7 @@ def plain_gen_loss(gen, disc, batch):
 
 @functools.cache
 def plain(batch_config: Config):
-    draw = jax.jit(lambda key: gan.draw_batch(batch_config, key, jnp.zeros((0, 2)), RING))
+    draw = jax.jit(lambda key: gan.draw_batch(batch_config, key, None, RING))
     return draw, jax.jit(jax.value_and_grad(plain_disc_loss)), jax.jit(jax.value_and_grad(plain_gen_loss))
 
 

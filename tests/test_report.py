@@ -177,6 +177,9 @@ def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     full = int((stats.final(results, "modes") == 8).sum())
     assert f"{full} of 12 runs ended with all modes covered" in text
     assert "1 diverged." in text
+    noise = stats.sampling_noise(results)
+    kept = np.isfinite(noise).all(axis=1) & np.isin(results["loss"], stats.IN_NATS)
+    assert f"a standard deviation of {noise[kept].std():.3f} nats" in text
     entry = stats.table(results)[0].entries["across_disc"]
     correlation = stats.format_estimate(entry.estimate, stats.COLUMNS["across_disc"])
     assert "Across 5 seeds of non_saturating, the discriminator's final loss and the modes covered have rank " in text

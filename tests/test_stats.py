@@ -61,6 +61,14 @@ class TestMeanInterval:
         assert 5 < estimate.low < 7.5 < estimate.high <= 8
 
 
+def test_mean_over_seeds_counts_seeds_and_not_runs():
+    # Four recipes whose runs repeat one another: as sure as one recipe, not twice as sure.
+    x, seeds = np.random.default_rng(0).normal(size=16), np.arange(16)
+    assert stats.mean_over_seeds(np.tile(x, 4), np.tile(seeds, 4)) == pytest.approx(stats.mean_interval(x))
+    assert stats.mean_over_seeds([1.0, 3.0], [0, 0]) == pytest.approx((2.0, NAN, NAN), nan_ok=True)
+    assert all(map(math.isnan, stats.mean_over_seeds([], [])))
+
+
 def test_interquartile_mean():
     assert stats.interquartile_mean([100, 1, 2, 3, -50, 4, 2, 3]) == pytest.approx(2.5)
     assert math.isnan(stats.interquartile_mean([]))

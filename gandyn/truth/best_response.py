@@ -52,7 +52,7 @@ def log_ratios(
 
 
 def best_value(values: jax.Array) -> Estimate:
-    """The largest V over candidate critics, with its standard error; NaN if any candidate's is.
+    """The largest V over candidate critics, with its standard error; NaN where a candidate's V is.
 
     Args:
       values: (A, M), V of each candidate on each scramble (`value`).
