@@ -36,7 +36,7 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_seeds": 8, "num_steps": 1_000, "measure_every": 100, "width": 32},
-    "standard": {"num_seeds": 16, "num_steps": 2_500, "measure_every": 125, "width": 64},
+    "standard": {"num_seeds": 16, "num_steps": 4_000, "measure_every": 200, "width": 64},
     "large": {"num_seeds": 64, "num_steps": 20_000, "measure_every": 500, "width": 128},
 }
 
