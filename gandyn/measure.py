@@ -30,8 +30,8 @@ class MeasureConfig:
     """Nodes pushed through G for its density (a power of two): the sharpness of `value_best` and `jsd`."""
     bandwidth: float = 0.5
     """Std of one blur of the density, in units of the target's narrowest std."""
-    num_blurs: int = 4
-    """Blurs tried, of bandwidth * sqrt(1 ... num_blurs); the best critic is kept."""
+    num_blurs: int = 3
+    """Blurs of the density, of bandwidth * sqrt(1 ... num_blurs), and the order of extrapolation to none."""
     keep_samples: int = 0
     """Generated samples kept in the results at each measurement."""
     keep_surface: int = 0

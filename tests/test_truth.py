@@ -33,7 +33,7 @@ BEST = {
     for d, (_, disc, tv, overlap) in GAUSSIANS.items()
 }
 
-# 2e-3 is reached with these; with the defaults the table of errors in the docs applies.
+# docs/truth.md has the errors of both.
 SHARP = MeasureConfig(num_nodes=4096, num_density_nodes=2**17, bandwidth=0.2)
 DEFAULT = MeasureConfig()
 
@@ -202,9 +202,17 @@ class TestBestResponse:
         assert jsd == pytest.approx(GAUSSIANS[d][0], abs=2e-3)
 
     @pytest.mark.parametrize("d", GAUSSIANS)
-    def test_defaults_are_within_a_hundredth(self, d):
-        for name, (value, se) in best_responses(DEFAULT)(d, 0).items():
-            assert abs(value - BEST[d][name]) < 1e-2, (name, value, se)
+    def test_the_defaults(self, d):
+        """A tenth of what one blur without extrapolation errs by; hinge's critic is a step, and noisier."""
+        for name, (value, _) in best_responses(DEFAULT)(d, 0).items():
+            assert value == pytest.approx(BEST[d][name], abs=4e-3 if name == "hinge" else 1.5e-3), name
+
+    def test_more_blurs_extrapolate_further(self):
+        errors = [
+            abs(best_responses(MeasureConfig(num_blurs=num_blurs))(1.0, 0)["minimax"][0] - BEST[1.0]["minimax"])
+            for num_blurs in (1, 2, 3)
+        ]
+        assert errors[0] > 4 * errors[1] > 8 * errors[2]
 
     @pytest.mark.parametrize("config", [SHARP, DEFAULT], ids=["sharp", "default"])
     @pytest.mark.parametrize("d", GAUSSIANS)
@@ -266,7 +274,7 @@ class TestMeasureEndToEnd:
         # D itself is a candidate, and no other is better: the lag is nothing.
         assert got["value_best"] == pytest.approx(got["value"], abs=1e-6)
         assert got["lag"] == pytest.approx(0, abs=1e-6)
-        assert got["jsd"] == pytest.approx(jsd, abs=5e-3)
+        assert got["jsd"] == pytest.approx(jsd, abs=1e-3)
         assert got["jsd"] <= jsd + 3 * got["jsd_se"]
         assert got["finite"] == 1
 

@@ -9,6 +9,8 @@ Shapes: A candidates, M scrambles, N nodes in each.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.special
 
 from gandyn.targets import GaussianMixture
 from gandyn.truth.density import CELLS_PER_BLUR, GridDensity, bin_linearly
@@ -20,8 +22,10 @@ def log_ratios(
 ) -> jax.Array:
     """Candidates for log p/q, in nats, at x (N, 2): (A, N), A = 2 * num_blurs.
 
-    q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: their std grows as the root);
-    p is the target, once blurred alike and once as it is.
+    q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: k of them have k times the
+    variance of one). Half of the candidates take p as it is; the other half blur p alike and extrapolate the ratio to
+    no blur by the polynomial through the first k = 1 ... num_blurs of them: a blur's error is a power series in its
+    variance, of which that cancels the first k - 1 terms (Richardson's extrapolation).
 
     Args:
       x: where.
@@ -41,14 +45,18 @@ def log_ratios(
     floor = 1 / (points.shape[0] * (size * density.cell) ** 2)
     log_p = target.log_prob(x)
 
-    def blurred(density: GridDensity, count: jax.Array) -> tuple[GridDensity, jax.Array]:
+    def blurred(density: GridDensity, count: jax.Array) -> tuple[GridDensity, tuple[jax.Array, jax.Array]]:
         density = density.blur()
         log_q = jnp.log(jnp.maximum(density(x), floor))
         log_p_blurred = target.blur(CELLS_PER_BLUR * density.cell * jnp.sqrt(count)).log_prob(x)
-        return density, jnp.clip(jnp.stack([log_p_blurred - log_q, log_p - log_q]), -bound, bound)
+        return density, (log_p - log_q, log_p_blurred - log_q)
 
-    _, candidates = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))
-    return candidates.reshape(-1, x.shape[0])
+    _, (unblurred, alike) = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))
+    # Row k - 1 weighs the values at 1 ... k to the value at 0 of the polynomial through them.
+    degree, at = np.arange(1, num_blurs + 1)[:, None], np.arange(1, num_blurs + 1)
+    weights = -((-1.0) ** at) * scipy.special.comb(degree, at)
+    extrapolated = jnp.asarray(weights, x.dtype) @ alike
+    return jnp.clip(jnp.concatenate([unblurred, extrapolated]), -bound, bound)
 
 
 def best_value(values: jax.Array) -> Estimate:

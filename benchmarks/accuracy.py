@@ -1,0 +1,94 @@
+"""How far `value_best` and `jsd` are from the closed forms, by how finely they are measured.
+
+q is exactly Gaussian (an affine generator of Gaussian noise): N((d, 0), I) against the target N(0, I), whose best
+values are integrals on a line. D is 0, so that only the critics from the density ratio can be good.
+"""
+
+import argparse
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from gandyn import gan, measure, targets, truth
+from gandyn.gan import Config, HParams, Players
+from gandyn.losses import LOSSES
+from gandyn.measure import MeasureConfig
+
+DISTANCES = (0.5, 1.0, 2.0, 3.0, 4.0)
+SHOWN = ("minimax", "hinge", "least_squares")
+SETTINGS = {
+    "the defaults: three blurs of 0.5 std, 2^15 nodes, 8 x 1,024": MeasureConfig(),
+    "one blur of 0.5 std": MeasureConfig(num_blurs=1),
+    "three blurs of 0.2 std, 2^17 nodes, 8 x 4,096": MeasureConfig(
+        bandwidth=0.2, num_density_nodes=2**17, num_nodes=4096
+    ),
+}
+TARGET = targets.mixture([[0.0, 0.0]], 1.0)
+PLAYERS = Config(gen_depth=0, disc_depth=0)
+
+
+def exact(d: float) -> dict[str, float]:
+    """max_D V of each of `SHOWN`, and the JSD, for N(0, I) against N((d, 0), I)."""
+    x = np.linspace(-12, 12 + d, 100_001)
+    p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x, d)
+    jsd = 0.5 * np.trapezoid(p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q)), x)
+    return {
+        "minimax": 2 * jsd - 2 * np.log(2),
+        "hinge": np.trapezoid(np.abs(p - q), x) - 2,
+        "least_squares": -0.5 * np.trapezoid(p * q / (p + q), x),
+        "jsd": jsd,
+    }
+
+
+def affine(matrix: np.ndarray, offset: np.ndarray) -> dict:
+    """Parameters of a network without hidden layers."""
+    return {"params": {"Dense_0": {"kernel": jnp.asarray(matrix), "bias": jnp.asarray(offset)}}}
+
+
+def errors(measure_config: MeasureConfig, num_keys: int) -> np.ndarray:
+    """Measured minus exact, (distance, `SHOWN` and the JSD, key)."""
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(num_keys, dtype=jnp.uint32))
+    start = gan.init(PLAYERS, HParams(), TARGET, keys[0])
+    size = truth.grid_cells(TARGET, measure_config.bandwidth)
+    one = functools.partial(measure.measure, PLAYERS, measure_config, size, TARGET)
+    bits = jax.tree.map(jnp.asarray, measure.node_bits(PLAYERS, measure_config))
+    float32 = functools.partial(np.asarray, dtype=np.float32)
+
+    @jax.jit
+    def program(params: Players, loss_index: jax.Array) -> dict[str, jax.Array]:
+        def at(key: jax.Array) -> jax.Array:
+            return one(dataclasses.replace(start, params=params, key=key), loss_index, bits).metrics
+
+        return measure.named(jax.lax.map(at, keys))
+
+    found = []
+    for d in DISTANCES:
+        params = Players(affine(float32(np.eye(2)), float32([d, 0])), affine(float32([[0], [0]]), float32([0])))
+        by_loss = {name: program(params, jnp.int32(list(LOSSES).index(name))) for name in SHOWN}
+        want = exact(d)
+        rows = [np.asarray(by_loss[name]["value_best"], np.float64) - want[name] for name in SHOWN]
+        found.append([*rows, np.asarray(by_loss["minimax"]["jsd"], np.float64) - want["jsd"]])
+    return np.array(found)
+
+
+def main() -> None:
+    """Print one table a setting, in Markdown: mean error and the largest of any key, times 1,000."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keys", type=int, default=20, help="measurements of each, with nodes of their own")
+    num_keys = parser.parse_args().keys
+    if num_keys < 1:
+        parser.error(f"--keys: got {num_keys}; allowed: at least 1")
+    for name, setting in SETTINGS.items():
+        print(f"\n{name}\n")
+        print("| d | logistic | hinge | least squares | JSD |\n| --: | --: | --: | --: | --: |")
+        for d, row in zip(DISTANCES, 1e3 * errors(setting, num_keys), strict=True):
+            cells = [f"{e.mean():.2f} ({np.abs(e).max():.2f})" for e in row]
+            print(f"| {d} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
