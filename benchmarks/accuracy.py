@@ -7,6 +7,7 @@ values are integrals on a line. D is 0, so that only the critics from the densit
 import argparse
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +36,11 @@ def exact(d: float) -> dict[str, float]:
     """max_D V of each of `SHOWN`, and the JSD, for N(0, I) against N((d, 0), I)."""
     x = np.linspace(-12, 12 + d, 100_001)
     p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x, d)
-    jsd = 0.5 * np.trapezoid(p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q)), x)
+    jsd = 0.5 * float(np.trapezoid(p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q)), x))
     return {
-        "minimax": 2 * jsd - 2 * np.log(2),
-        "hinge": np.trapezoid(np.abs(p - q), x) - 2,
-        "least_squares": -0.5 * np.trapezoid(p * q / (p + q), x),
+        "minimax": 2 * jsd - 2 * math.log(2),
+        "hinge": float(np.trapezoid(np.abs(p - q), x)) - 2,
+        "least_squares": -0.5 * float(np.trapezoid(p * q / (p + q), x)),
         "jsd": jsd,
     }
 
