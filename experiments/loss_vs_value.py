@@ -10,11 +10,10 @@ import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
 import xarray as xr
 
 import gandyn
-from gandyn import checks
+from gandyn import checks, cli
 
 CRITIC = {"loss": "wasserstein", "disc_steps": 3}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -124,21 +123,23 @@ def train(options: Options) -> xr.Dataset:
 
 def main() -> None:
     """Run, print the table and the verdict, write the page."""
-    options = tyro.cli(Options, description=__doc__).filled()
+    out = Options.out
     try:
+        options = cli.parse(Options, sys.argv[1:], "python experiments/loss_vs_value.py", __doc__ or "").filled()
+        out = options.out
         results = train(options)
     except ValueError as error:
         print(f"loss_vs_value: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"interrupted; what was measured so far is in {options.out}", file=sys.stderr)
+        print(f"interrupted; what was measured so far is in {out}", file=sys.stderr)
         sys.exit(130)
-    page = gandyn.report.write(results, options.out / "report.html")
+    page = gandyn.report.write(results, out / "report.html")
     print(gandyn.report.summary(results))
     print()
     for line in gandyn.report.headlines(results):
         print(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  "))
-    print(f"\nresults: {options.out}\npage:    {page}")
+    print(f"\nresults: {out}\npage:    {page}")
 
 
 if __name__ == "__main__":

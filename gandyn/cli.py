@@ -1,14 +1,18 @@
 """The command line: `gandyn run`, `report`, `show`, `list`."""
 
+import contextlib
 import dataclasses
 import inspect
+import io
+import itertools
 import os
+import re
 import sys
 import tomllib
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tyro
@@ -16,6 +20,8 @@ import tyro
 from gandyn import checks, coverage, dynamics, gan, losses, networks, penalties, report, runner, store, sweep, targets
 from gandyn.gan import Config, HParams
 from gandyn.measure import MeasureConfig
+
+T = TypeVar("T")
 
 USAGE = """\
 usage: gandyn COMMAND ...
@@ -105,7 +111,7 @@ _RECIPE_FIELDS = {field.name for cls in (TargetOptions, Config, HParams) for fie
 
 def parse_seeds(seeds: Sequence[str]) -> list[int]:
     """Whole numbers and ranges a:b as a list of seeds."""
-    parsed: list[int] = []
+    parsed: list[range] = []
     for entry in seeds:
         try:
             ends = [int(end) for end in entry.split(":")]
@@ -113,8 +119,9 @@ def parse_seeds(seeds: Sequence[str]) -> list[int]:
             ends = []
         if len(ends) not in (1, 2):
             raise ValueError(f"seeds: got {entry!r}; allowed: whole numbers, and ranges such as 0:64")
-        parsed.extend(range(*ends) if len(ends) == 2 else ends)
-    return sweep.check_seeds(parsed)
+        parsed.append(range(*ends) if len(ends) == 2 else range(ends[0], ends[0] + 1))
+    sweep.check_num_seeds(sum(map(len, parsed)))
+    return sweep.check_seeds(list(itertools.chain.from_iterable(parsed)))
 
 
 def _flags(table: dict[str, Any], allowed: set[str], where: str) -> list[str]:
@@ -164,15 +171,47 @@ def read_file(path: str) -> tuple[list[str], list[tuple[str, list[str]]]]:
     return flags, labelled
 
 
-def _parse(flags: Sequence[str]) -> RunOptions:
-    return tyro.cli(
-        RunOptions,
-        prog="gandyn run [FILE.toml]",
-        description="Train many GANs and measure the truth beside their losses. FILE.toml holds the same fields "
-        "(batch_size = 256); flags win over it. [[recipe]] tables in it run several settings side by side.",
-        args=list(flags),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+def parse(options: type[T], arguments: Sequence[str], prog: str, description: str) -> T:
+    """A dataclass of options from flags, by `tyro.cli`; what cannot be meant is a ValueError of one line."""
+    boxed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxed):
+            return tyro.cli(
+                options,
+                prog=prog,
+                description=description,
+                args=list(arguments),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+    _check_names(arguments, _leaves(options))
+    # Under a heading, and above more help: each set off by a rule, drawn in what the terminal's encoding has.
+    message = " ".join(re.split(r".*[─-]{3}.*\n", boxed.getvalue())[1].replace("│", " ").split())
+    raise ValueError(f"{re.sub('^Error parsing ([a-z]*: )?', '', message)} ({prog} --help lists every field)")
+
+
+def _leaves(options: type) -> dict[str, Any]:
+    """Field -> type, of a dataclass and those in it."""
+    leaves = {}
+    for name, kind in get_type_hints(options).items():
+        leaves |= _leaves(kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else {name: kind}
+    return leaves
+
+
+def _check_names(arguments: Sequence[str], known: dict[str, Any]) -> None:
+    """Raises for the first flag that is not known, or whose value is not one of its choices, with the nearest name."""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        if not argument.startswith("--"):
+            continue
+        flag, _, own = argument.partition("=")
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if name not in known:
+            near = checks.nearest(flag, ["--" + name.replace("_", "-") for name in known])
+            raise ValueError(f"{flag}: no such option{near}")
+        if get_origin(known[name]) is Literal:
+            checks.choice(name, own or following, get_args(known[name]))
 
 
 def run_command(arguments: list[str]) -> None:
@@ -181,7 +220,17 @@ def run_command(arguments: list[str]) -> None:
     recipes: list[tuple[str, list[str]]] = []
     if arguments and not arguments[0].startswith("-"):
         flags, recipes = read_file(arguments.pop(0))
-    options = [_parse([*flags, *own, *arguments]) for _, own in recipes or [("", [])]]
+    options = [
+        parse(
+            RunOptions,
+            [*flags, *own, *arguments],
+            prog="gandyn run",
+            description="Train many GANs and measure the truth beside their losses: gandyn run [FILE.toml] [OPTIONS]. "
+            "FILE.toml holds the same fields (batch_size = 256); flags win over it. [[recipe]] tables in it run "
+            "several settings side by side.",
+        )
+        for _, own in recipes or [("", [])]
+    ]
     first = options[0]
     labels = [label for label, _ in recipes]
     runner.run(

@@ -97,10 +97,21 @@ def fields_of(target: GaussianMixture, config: Config, hparams: HParams) -> dict
     return dataclasses.asdict(config) | dataclasses.asdict(hparams) | numbers_of_target
 
 
+MAX_SEEDS = 10**6
+"""More runs of one setting than any machine trains, and few enough to be counted one by one."""
+
+
+def check_num_seeds(num: int) -> None:
+    """Refused before they are listed."""
+    if num > MAX_SEEDS:
+        raise ValueError(f"seeds: got {num:,} of them; allowed: at most {MAX_SEEDS:,}")
+
+
 def check_seeds(seeds: Sequence[int]) -> list[int]:
     """Seeds as a list: distinct whole numbers from 0 to 2^32 - 1."""
     if isinstance(seeds, numbers.Integral | str | bytes):
         raise ValueError(f"seeds: got {seeds!r}; allowed: a list of whole numbers, such as range(16)")
+    check_num_seeds(len(seeds))
     seeds = list(seeds)
     for seed in seeds:
         checks.whole("seeds", seed, least=0)

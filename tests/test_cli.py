@@ -39,6 +39,7 @@ def refused(capsys, *arguments) -> str:
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert "Traceback" not in err + out
+    assert arguments[0] != "run" or (out == "" and err.count("\n") == 1)
     return " ".join((err + out).replace("│", " ").split())
 
 
@@ -93,7 +94,12 @@ def test_list_has_one_line_for_every_entry(capsys):
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (["--loss", "hinges"], ["hinges", "hinge"]),
+        (["--loss", "hinges"], ["loss: got 'hinges'; allowed: minimax", "did you mean 'hinge'"]),
+        (["--loss=hinges"], ["did you mean 'hinge'"]),
+        (["--los", "hinge"], ["--los: no such option (did you mean '--loss'?)"]),
+        (["--no-overwrit"], ["did you mean '--overwrite'"]),
+        (["--num-steps"], ["Missing value", "--num-steps"]),
+        (["--seeds", "0:100000000"], ["seeds: got 100,000,000 of them; allowed: at most 1,000,000"]),
         (["--std", "-0.5"], ["std", "-0.5", "above 0"]),
         (["--batch-size", "0"], ["batch_size", "got 0", "at least 1"]),
         (["--batch-size", "many"], ["batch-size", "many"]),

@@ -46,6 +46,7 @@ def test_every_recipe_is_valid():
     ("arguments", "message"),
     [
         (["--recipes", "hinges"], "did you mean 'hinge'"),
+        (["--preset", "smal"], "did you mean 'small'"),
         (["--num-seeds", "0"], "num_seeds: got 0"),
         (["--std", "-1"], "std: got -1"),
     ],
