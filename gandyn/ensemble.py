@@ -46,6 +46,15 @@ def _mesh(devices: tuple[Device, ...]) -> Mesh:
     return Mesh(np.array(devices), ("runs",))
 
 
+def default_block_size(platform: str) -> int:
+    """Runs that are vmapped together. One number for each kind of device, for a run's bits may depend on it.
+
+    On CPU one, as measured (docs/decisions.md, 1). Elsewhere 128: by estimate, a block of width 128 then takes a large
+    GPU about as long as starting its kernels does.
+    """
+    return 1 if platform == "cpu" else 128
+
+
 class Runs(NamedTuple):
     """What differs between the runs of one program, every leaf with a leading axis R."""
 
@@ -191,14 +200,14 @@ def make_ensemble(
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
 ) -> Ensemble:
-    """An ensemble over all local devices; the block is one run on CPU, and a device's whole share elsewhere.
+    """An ensemble over all local devices, in blocks of `default_block_size`.
 
-    All devices take part however few the runs: programs for different numbers of devices are compiled differently,
-    and a run that is repeated alone must give the same bits.
+    All devices take part and blocks are filled up however few the runs: programs for other numbers of devices or other
+    blocks are compiled differently, and a run that is repeated alone must give the same bits.
     """
     checks.whole("num_runs", num_runs)
     devices = tuple(devices or jax.local_devices())
     if block_size is None:
-        block_size = 1 if devices[0].platform == "cpu" else math.ceil(num_runs / len(devices))
+        block_size = default_block_size(devices[0].platform)
     checks.whole("block_size", block_size)
     return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices)

@@ -189,6 +189,7 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
     kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
     host = 4.0 * num_runs * (len(measure.METRICS) * num_measurements + 2 * kept)
     devices = 0.0
+    batched = ensemble.default_block_size(jax.default_backend())
     for group in groups:
         setting = group.runs[0][0]
         key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
@@ -198,10 +199,10 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
         activations = (
             4 * config.batch_size * (config.gen_depth * config.gen_width + 2 * config.disc_depth * config.disc_width)
         )
-        batched = 1 if jax.default_backend() == "cpu" else len(group.runs)
         grid = 4 * 8 * _grid_size([setting.target], measure_config) ** 2
         # Old and new states live side by side for a moment; a layer's activations are kept forward and backward.
-        devices = max(devices, 2 * len(group.runs) * state_bytes + 4 * batched * activations + grid + 4.0 * kept)
+        padded = batched * math.ceil(len(group.runs) / batched)
+        devices = max(devices, 2 * padded * state_bytes + 4 * batched * activations + grid + 4.0 * kept)
     if jax.default_backend() == "cpu":
         _check_fits(num_runs, host + devices, psutil.virtual_memory().available)
     else:
