@@ -35,9 +35,10 @@ PRIORS: dict[str, str] = {
 class Config:
     """What is compiled in: names, sizes, structure. Hashable; one program per distinct value."""
 
-    loss: Literal["minimax", "non_saturating", "wasserstein", "hinge", "least_squares", "relativistic"] = (
-        "non_saturating"
-    )
+    loss: Literal[
+        "minimax", "non_saturating", "wasserstein", "hinge", "least_squares", "relativistic", "relativistic_average",
+        "f_kl", "f_reverse_kl", "f_pearson", "f_hellinger", "f_js",
+    ] = "non_saturating"  # fmt: skip
     """What the players minimize (`gandyn list losses`)."""
     penalty: Literal["none", "clip", "wgan_gp", "r1"] = "none"
     """What is added to D's loss or done to its weights (`gandyn list penalties`)."""

@@ -95,6 +95,64 @@ def _relativistic_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arr
     return jnp.mean(softplus(real_logits - fake_logits))
 
 
+def _relativistic_average(own: jax.Array, other: jax.Array) -> jax.Array:
+    return jnp.mean(softplus(jnp.mean(other) - own)) + jnp.mean(softplus(other - jnp.mean(own)))
+
+
+def _relativistic_average_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """E softplus(-(D(x) - E D(G(z)))) + E softplus(D(G(z)) - E D(x)), the inner means over the batch."""
+    return _relativistic_average(real_logits, fake_logits)
+
+
+def _relativistic_average_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """E softplus(-(D(G(z)) - E D(x))) + E softplus(D(x) - E D(G(z))), the inner means over the batch."""
+    return _relativistic_average(fake_logits, real_logits)
+
+
+# f-GAN: T = g(D) with the output activation g of the divergence, disc = -E T(x) + E f*(T(G(z))), and the generator of
+# section 3.2, -E T(G(z)), which does not saturate. f*(g(v)) is written out where that is shorter and overflows later.
+
+
+def _kl_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(x) + E exp(T(G(z)) - 1), T = D."""
+    return jnp.mean(jnp.exp(fake_logits - 1)) - jnp.mean(real_logits)
+
+
+def _reverse_kl_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(x) + E [-1 - log(-T(G(z)))], T = -exp(-D)."""
+    return jnp.mean(jnp.expm1(-real_logits)) + jnp.mean(fake_logits)
+
+
+def _reverse_kl_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(G(z)), T = -exp(-D)."""
+    return jnp.mean(jnp.exp(-fake_logits))
+
+
+def _pearson_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(x) + E [T(G(z))^2 / 4 + T(G(z))], T = D."""
+    return jnp.mean(fake_logits**2 / 4 + fake_logits) - jnp.mean(real_logits)
+
+
+def _hellinger_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(x) + E T(G(z)) / (1 - T(G(z))), T = 1 - exp(-D)."""
+    return jnp.mean(jnp.expm1(-real_logits)) + jnp.mean(jnp.expm1(fake_logits))
+
+
+def _hellinger_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(G(z)), T = 1 - exp(-D)."""
+    return jnp.mean(jnp.expm1(-fake_logits))
+
+
+def _js_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(x) + E [-log(2 - exp(T(G(z))))], T = log 2 - softplus(-D)."""
+    return _logistic_disc(real_logits, fake_logits) - 2 * math.log(2)
+
+
+def _js_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-E T(G(z)), T = log 2 - softplus(-D)."""
+    return _non_saturating_gen(real_logits, fake_logits) - math.log(2)
+
+
 LOSSES: dict[str, Loss] = {
     "minimax": Loss(
         disc=_logistic_disc,
@@ -143,5 +201,53 @@ LOSSES: dict[str, Loss] = {
         equilibrium=-math.log(2),
         optimum="JS(p x q, q x p) - log 2 over pairs",
         reference="Jolicoeur-Martineau 2019, relativistic pairing; Huang et al. 2024 (R3GAN), eq. 2",
+    ),
+    "relativistic_average": Loss(
+        disc=_relativistic_average_disc,
+        gen=_relativistic_average_gen,
+        critic=None,
+        equilibrium=-2 * math.log(2),
+        optimum="no closed form known (the inner means couple all samples)",
+        reference="Jolicoeur-Martineau 2019, relativistic average (RaSGAN), without the factor 1/2",
+    ),
+    "f_kl": Loss(
+        disc=_kl_disc,
+        gen=_negative_mean_gen,
+        critic=lambda log_ratio: 1 + log_ratio,
+        equilibrium=0.0,
+        optimum="KL(p || q)",
+        reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, Kullback-Leibler",
+    ),
+    "f_reverse_kl": Loss(
+        disc=_reverse_kl_disc,
+        gen=_reverse_kl_gen,
+        critic=_identity,
+        equilibrium=0.0,
+        optimum="KL(q || p)",
+        reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, reverse Kullback-Leibler",
+    ),
+    "f_pearson": Loss(
+        disc=_pearson_disc,
+        gen=_negative_mean_gen,
+        critic=lambda log_ratio: 2 * jnp.expm1(log_ratio),
+        equilibrium=0.0,
+        optimum="chi2(p || q) = integral of (p - q)^2 / q",
+        reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, Pearson chi2",
+    ),
+    "f_hellinger": Loss(
+        disc=_hellinger_disc,
+        gen=_hellinger_gen,
+        critic=lambda log_ratio: log_ratio / 2,
+        equilibrium=0.0,
+        optimum="integral of (sqrt(p) - sqrt(q))^2",
+        reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, squared Hellinger",
+    ),
+    "f_js": Loss(
+        disc=_js_disc,
+        gen=_js_gen,
+        critic=_identity,
+        equilibrium=0.0,
+        optimum="2 JSD(p, q)",
+        reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, Jensen-Shannon (their divergence is 2 JSD)",
     ),
 }

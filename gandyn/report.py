@@ -210,10 +210,10 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
             f"equilibrium, as if training had converged; {missing:,} of these "
             f"{'misses' if missing == 1 else 'miss'} at least one mode."
         )
-    in_nats = used & np.isin(results["loss"].values.astype(str), stats.IN_NATS)
+    logistic = used & np.isin(results["loss"].values.astype(str), stats.LOGISTIC)
     seeds = results["seed"].values
     noise = stats.sampling_noise(results)
-    never_failed = in_nats & np.isfinite(noise).all(axis=1)
+    never_failed = logistic & np.isfinite(noise).all(axis=1)
     if never_failed.any():
         bias = stats.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
         found.append(
@@ -223,7 +223,7 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
             "minibatch loss measures is the value, not its maximum over discriminators."
         )
     lag = stats.final(results, "lag")
-    lagging = in_nats & np.isfinite(lag)
+    lagging = logistic & np.isfinite(lag)
     if lagging.any():
         mean = stats.format_estimate(stats.mean_over_seeds(lag[lagging], seeds[lagging]), stats.COLUMNS["lag"])
         found.append(

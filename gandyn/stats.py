@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 # A diverged generator has no samples: it covers nothing, and shares no mass with the target.
 FAILURE = {"modes": 0.0, "high_quality": 0.0, "jsd": math.log(2), "mode_tv": 1.0}
 
-# Losses whose value, and so the lag, is in nats.
-IN_NATS = ("minimax", "non_saturating", "relativistic")
+# Losses of the logistic kind, on one scale; and all whose value, and so the lag, is in nats.
+LOGISTIC = ("minimax", "non_saturating", "relativistic", "relativistic_average", "f_js")
+IN_NATS = (*LOGISTIC, "f_kl", "f_reverse_kl")
 
 # Below this many pairs the bootstrap of a rank correlation is a farce: three points in order give [1, 1].
 MIN_PAIRS = 5

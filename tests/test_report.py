@@ -178,7 +178,7 @@ def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     assert f"{full} of 12 runs ended with all modes covered" in text
     assert "1 diverged." in text
     noise = stats.sampling_noise(results)
-    kept = np.isfinite(noise).all(axis=1) & np.isin(results["loss"], stats.IN_NATS)
+    kept = np.isfinite(noise).all(axis=1) & np.isin(results["loss"], stats.LOGISTIC)
     assert f"a standard deviation of {noise[kept].std():.3f} nats" in text
     entry = stats.table(results)[0].entries["across_disc"]
     correlation = stats.format_estimate(entry.estimate, stats.COLUMNS["across_disc"])
