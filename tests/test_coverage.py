@@ -1,5 +1,3 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +6,6 @@ import pytest
 from gandyn import targets
 from gandyn.coverage import CONVENTIONS, Convention, coverage, nearest_mode
 from gandyn.targets import GaussianMixture
-
-# Lists are what people type; the annotation (jax's ArrayLike) knows arrays alone.
-mixture: Any = targets.mixture
 
 # facts.md: mass of a 2D Gaussian within this many std.
 MASS = {1: 0.393469, 2: 0.864665, 3: 0.988891, 4: 0.999665}
@@ -68,7 +63,7 @@ class TestConventions:
 
     def test_agrees_with_the_definitions(self, name):
         convention = CONVENTIONS[name]
-        target = mixture([[0, 0], [1, 0], [0, 2]], [0.1, 0.3, 0.2], [1, 2, 5])
+        target = targets.mixture([[0, 0], [1, 0], [0, 2]], [0.1, 0.3, 0.2], [1, 2, 5])
         x = draw(400, seed=2, target=target) + 0.2 * np.random.default_rng(0).standard_normal((400, 2))
         x = x.astype(np.float32)
         assert measure(x, target, convention) == pytest.approx(by_hand(x, target, convention), rel=1e-5, abs=1e-6)
@@ -144,7 +139,7 @@ class TestRightDirection:
         assert noisy["modes"] == 8
 
     def test_skew_moves_the_weights_only(self):
-        skewed = targets.ring(num_modes=8, radius=1.0, std=0.02, weights=np.array([8, 1, 1, 1, 1, 1, 1, 1]))
+        skewed = targets.ring(num_modes=8, radius=1.0, std=0.02, weights=[8, 1, 1, 1, 1, 1, 1, 1])
         x = draw(self.N, target=skewed)
         real, got = measure(draw(self.N)), measure(x)
         assert got["modes"] == 8
@@ -162,7 +157,7 @@ def test_mode_tv_by_hand():
 
     TV = (|1/2 - 3/4| + |1/4 - 1/4|) / 2 + (1/4) / 2 = 1/4; the stray one is nearest to the first, so KL = 0.
     """
-    target = mixture([[0.0, 0.0], [10.0, 0.0]], 1.0, [3, 1])
+    target = targets.mixture([[0.0, 0.0], [10.0, 0.0]], 1.0, [3, 1])
     got = measure([[0.0, 0.0], [1.0, 1.0], [10.0, 2.0], [0.0, 4.0]], target)
     assert got == pytest.approx({"modes": 2, "high_quality": 0.75, "mode_tv": 0.25, "reverse_kl": 0}, abs=1e-6)
 
@@ -192,7 +187,7 @@ def test_reverse_kl_of_samples_that_are_not_finite_does_not_look_good():
 
 
 def test_nearest_is_by_euclidean_distance_and_counted_in_that_modes_std():
-    target = mixture([[0.0, 0.0], [4.0, 0.0]], [0.1, 2.0])
+    target = targets.mixture([[0.0, 0.0], [4.0, 0.0]], [0.1, 2.0])
     mode, distance = nearest_mode(jnp.asarray([[1.0, 0.0], [3.0, 0.0]]), target)
     np.testing.assert_array_equal(mode, [0, 1])
     np.testing.assert_allclose(distance, [10, 0.5], rtol=1e-6)

@@ -14,7 +14,7 @@ from gandyn.targets import TARGETS, GaussianMixture
 # Sigma of every statistical test below: five, at fixed seeds.
 SIGMA = 5
 
-# What people may type: lists (the annotation, jax's ArrayLike, knows arrays alone), and what is refused.
+# For what is refused: wrong types, which a type checker would refuse first.
 anything: Any = targets
 
 MADE = {
@@ -24,7 +24,7 @@ MADE = {
     "random": TARGETS["random"](num_modes=5, radius=2.0, std=0.3, layout_seed=3),
     "line": TARGETS["line"](num_modes=3, spacing=1.5, std=0.25),
     "weighted ring": TARGETS["ring"](num_modes=3, radius=1.0, std=0.1, weights=[1, 2, 5]),
-    "mixed stds": anything.mixture([[0.0, 0.0], [2.0, 1.0]], [0.2, 0.5], [3, 1]),
+    "mixed stds": targets.mixture([[0.0, 0.0], [2.0, 1.0]], [0.2, 0.5], [3, 1]),
 }
 
 
