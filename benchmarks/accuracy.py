@@ -55,7 +55,7 @@ def errors(measure_config: MeasureConfig, num_keys: int) -> np.ndarray:
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(num_keys, dtype=jnp.uint32))
     start = gan.init(PLAYERS, HParams(), TARGET, keys[0])
     size = truth.grid_cells(TARGET, measure_config.bandwidth)
-    one = functools.partial(measure.measure, PLAYERS, measure_config, size, TARGET)
+    one = functools.partial(measure.measure, PLAYERS, measure_config, size, TARGET, HParams())
     bits = jax.tree.map(jnp.asarray, measure.node_bits(PLAYERS, measure_config))
     float32 = functools.partial(np.asarray, dtype=np.float32)
 
@@ -64,12 +64,12 @@ def errors(measure_config: MeasureConfig, num_keys: int) -> np.ndarray:
         def at(key: jax.Array) -> jax.Array:
             return one(dataclasses.replace(start, params=params, key=key), loss_index, bits).metrics
 
-        return measure.named(jax.lax.map(at, keys))
+        return measure.named(PLAYERS, jax.lax.map(at, keys))
 
     found = []
     for d in DISTANCES:
         params = Players(affine(float32(np.eye(2)), float32([d, 0])), affine(float32([[0], [0]]), float32([0])))
-        by_loss = {name: program(params, jnp.int32(list(LOSSES).index(name))) for name in SHOWN}
+        by_loss = {name: program(params, jnp.int32(measure.value_index(name))) for name in SHOWN}
         want = exact(d)
         rows = [np.asarray(by_loss[name]["value_best"], np.float64) - want[name] for name in SHOWN]
         found.append([*rows, np.asarray(by_loss["minimax"]["jsd"], np.float64) - want["jsd"]])

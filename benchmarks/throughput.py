@@ -309,7 +309,7 @@ def compiled_operations(config: Config) -> tuple[int, float]:
     """(W x W products in the compiled step of one run, XLA's own count of all its floating-point operations)."""
     target, hparams = targets.ring(), jax.tree.map(jnp.float32, HParams())
     state = gan.init(config, hparams, target, jax.random.key(0))
-    compiled = jax.jit(functools.partial(dynamics.DYNAMICS[config.dynamics], config)).lower(hparams, target, state)
+    compiled = jax.jit(functools.partial(dynamics.step, config)).lower(hparams, target, state)
     compiled = compiled.compile()
     width, batch = config.gen_width, config.batch_size
     shape = rf"f32\[(?:{batch}|{2 * batch}|{width}),{width}\]"
@@ -359,8 +359,11 @@ def same_steps(report: Report, sizes, num_steps: int = 20) -> None:
     @jax.vmap
     def batches(state, runs):
         disc_key, gen_key = jax.random.split(dynamics._step_key(state))
-        disc = gan.draw_batch(config, jax.random.fold_in(disc_key, 0), state.data, runs.target)
-        return disc.real, disc.latents, gan.draw_batch(config, gen_key, state.data, runs.target).latents
+        draw = lambda key: gan.draw_batch(  # noqa: E731
+            config, runs.hparams, jax.random.fold_in(key, 0), state.data, runs.target
+        ).pairs
+        disc = draw(disc_key)
+        return disc.real, disc.latents, draw(gen_key).latents
 
     stacks = {
         f"stacked, {'joined' if joined else 'separate'}": torch_gans.Stacked(sizes, device, num_runs, joined=joined)
@@ -405,7 +408,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
     # One thread: two of OpenMP's that wait for each other crawl on a machine that others use.
     torch_contender("", stacked, 1).advance(num_steps)
     trim = training.ensemble.trim
-    ours = named(trim(training.measure().metrics))
+    ours = named(training.ensemble.config, trim(training.measure().metrics))
 
     gen, disc = stacked.players()
     assert training.states is not None
@@ -416,7 +419,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
         gan.Players(_linen(gen), _linen(disc)),
     )
     training.states = dataclasses.replace(training.states, params=params)
-    theirs = named(trim(training.measure().metrics))
+    theirs = named(training.ensemble.config, trim(training.measure().metrics))
 
     rows, data = [], {}
     for name in ("value", "value_best", "jsd", "modes", "high_quality", "mode_tv"):

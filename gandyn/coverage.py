@@ -51,25 +51,50 @@ class Coverage(NamedTuple):
       mode_tv: half the sum over modes of |p_k - w_k| plus half the invalid mass, in [0, 1].
       reverse_kl: KL(p || w) in nats of the distribution p of all samples over their nearest modes; infinite where a
         sample is not finite, for the target has no mass there.
+      covered: (K,) bool, which modes are covered.
     """
 
     modes: jax.Array
     high_quality: jax.Array
     mode_tv: jax.Array
     reverse_kl: jax.Array
+    covered: jax.Array
 
 
-def nearest_mode(x: jax.Array, target: GaussianMixture) -> tuple[jax.Array, jax.Array]:
-    """Index of the nearest mode (Euclidean) of x (N, 2) and the distance to it in that mode's std: (N,), (N,)."""
+def nearest_mode(
+    x: jax.Array, target: GaussianMixture, labels: jax.Array | None = None, num_classes: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """Index of the nearest mode (Euclidean) of x (N, 2) and the distance to it in that mode's std: (N,), (N,).
+
+    With labels (N,), the nearest among the modes of a sample's own class (mode k is of class k mod num_classes).
+    """
     squared = jnp.sum((x[:, None, :] - target.means[None, :, :]) ** 2, axis=-1)
+    if labels is not None:
+        own = jnp.arange(target.num_modes)[None, :] % num_classes == labels[:, None]
+        squared = jnp.where(own, squared, jnp.inf)
     mode = jnp.argmin(squared, axis=1)
     return mode, jnp.sqrt(jnp.min(squared, axis=1)) / target.stds[mode]
 
 
-def coverage(x: jax.Array, target: GaussianMixture, convention: Convention) -> Coverage:
-    """Coverage of samples x (N, 2). Samples that are not finite belong to no mode: they are invalid, not left out."""
-    num = x.shape[0]
+def label_accuracy(x: jax.Array, target: GaussianMixture, labels: jax.Array, num_classes: int) -> jax.Array:
+    """Share of samples x (N, 2) whose nearest mode is of their own class, labels (N,)."""
     mode, distance = nearest_mode(x, target)
+    return jnp.mean((mode % num_classes == labels) & jnp.isfinite(distance))
+
+
+def coverage(
+    x: jax.Array,
+    target: GaussianMixture,
+    convention: Convention,
+    labels: jax.Array | None = None,
+    num_classes: int = 0,
+) -> Coverage:
+    """Coverage of samples x (N, 2). Samples that are not finite belong to no mode: they are invalid, not left out.
+
+    With labels (N,), a sample counts for the modes of its own class alone.
+    """
+    num = x.shape[0]
+    mode, distance = nearest_mode(x, target, labels, num_classes)
     member = jax.nn.one_hot(mode, target.num_modes) * jnp.isfinite(distance)[:, None]
     count = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0)
     valid = count / num
@@ -82,4 +107,5 @@ def coverage(x: jax.Array, target: GaussianMixture, convention: Convention) -> C
         high_quality=jnp.mean(distance <= convention.quality_radius),
         mode_tv=0.5 * (jnp.sum(jnp.abs(valid - target.weights)) + invalid),
         reverse_kl=jnp.where(jnp.all(jnp.isfinite(distance)), reverse_kl, jnp.inf),
+        covered=covered,
     )

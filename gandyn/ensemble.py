@@ -21,11 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gandyn import checks, gan
-from gandyn.dynamics import DYNAMICS
+from gandyn import checks, dynamics, gan
 from gandyn.gan import Config, HParams, Players, State
-from gandyn.losses import LOSSES
-from gandyn.measure import MeasureConfig, Measurement, measure, node_bits
+from gandyn.measure import MeasureConfig, Measurement, measure, node_bits, value_index
 from gandyn.targets import GaussianMixture
 
 Device = Any  # jax.Device, which type checkers take for a variable
@@ -113,7 +111,7 @@ def _init_program(config: Config, devices: tuple[Device, ...], block_size: int) 
 @functools.lru_cache(maxsize=256)
 def _advance_program(config: Config, devices: tuple[Device, ...], block_size: int) -> Callable:
     def advance_one(state: State, runs: Runs, num_steps: jax.Array) -> State:
-        step = functools.partial(DYNAMICS[config.dynamics], config, runs.hparams, runs.target)
+        step = functools.partial(dynamics.step, config, runs.hparams, runs.target)
         with jax.default_matmul_precision(config.precision):
             return jax.lax.fori_loop(0, num_steps, lambda _, state: step(state), state)
 
@@ -125,17 +123,21 @@ def _measure_program(
     config: Config, measure_config: MeasureConfig, grid_size: int, devices: tuple[Device, ...]
 ) -> Callable:
     # One run at a time: a measurement fills its device by itself, and its density grid is large.
-    return _spread(functools.partial(measure, config, measure_config, grid_size), devices, 1, mapped=2)
+    return _spread(functools.partial(measure, config, measure_config, grid_size), devices, 1, mapped=3)
 
 
+# What init and measure do not read is set to its default, so that configurations that differ there share a program.
 _DEFAULT = Config()
-_SAME_INIT = {
-    name: getattr(_DEFAULT, name) for name in ("loss", "penalty", "dynamics", "disc_steps", "batch_size", "precision")
-}
-_SAME_MEASURE = {
-    name: getattr(_DEFAULT, name)
-    for name in ("loss", "penalty", "dynamics", "disc_steps", "gen_optimizer", "disc_optimizer", "precision")
-}
+_ONLY_IN_STEPS = (
+    "loss", "penalty", "gradient_norm", "top_k", "disc_steps", "gen_steps", "first", "second_batch", "unroll_steps",
+    "schedule", "precision",
+)  # fmt: skip
+_NOT_IN_INIT = (*_ONLY_IN_STEPS, "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation")
+_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, "dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
+
+
+def _without(config: Config, names: Sequence[str]) -> Config:
+    return dataclasses.replace(config, **{name: getattr(_DEFAULT, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +173,7 @@ class Ensemble:
 
     def init(self, runs: Runs) -> State:
         """States before training, from `place`d runs."""
-        config = dataclasses.replace(self.config, **_SAME_INIT)
-        return _init_program(config, self.devices, self.block_size)(runs)
+        return _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)(runs)
 
     def advance(self, states: State, runs: Runs, num_steps: int) -> State:
         """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""
@@ -180,12 +181,12 @@ class Ensemble:
 
     def measure(self, states: State, runs: Runs) -> Measurement:
         """A measurement of every run; `trim` brings it to the host."""
-        config = dataclasses.replace(self.config, **_SAME_MEASURE)
+        config = _without(self.config, _NOT_IN_MEASURE)
         program = _measure_program(config, self.measure_config, self.grid_size, self.devices)
-        # Nothing that is measured reads the optimizers' states; without them, all optimizers share a program.
-        states = dataclasses.replace(states, opt_state=Players((), ()))
-        loss_index = np.int32(list(LOSSES).index(self.config.loss))
-        return program(runs.target, states, loss_index, node_bits(self.config, self.measure_config))
+        # Nothing that is measured reads what the update rules remember; without it they share a program.
+        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
+        index = np.int32(value_index(self.config.loss))
+        return program(runs.target, runs.hparams, states, index, node_bits(self.config, self.measure_config))
 
     def trim(self, tree: Any) -> Any:
         """A tree over padded runs as NumPy arrays over the R runs; waits for the devices."""

@@ -80,6 +80,9 @@ def run(
     checks.whole("measure_every", measure_every)
     seeds = sweep.check_seeds(seeds)
     settings = sweep.make_settings(target, config, hparams, recipes)
+    for setting in settings:
+        gan.check(setting.target, setting.config, setting.hparams)
+        measure.check(setting.config, measure_config)
     if out is not None:
         store.check_output(out, overwrite)
     groups = sweep.plan(settings, seeds)
@@ -134,7 +137,7 @@ def _run_group(
         writer.write(
             index,
             step_index,
-            measure.named(metrics),
+            measure.named(group.config, metrics),
             samples if measure_config.keep_samples else None,
             surface if measure_config.keep_surface else None,
         )
@@ -164,7 +167,7 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
     per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
     units = {"units": "data"}
     return store.GroupSpec(
-        metrics=measure.attributes(measure_config),
+        metrics=measure.attributes(group.config, measure_config),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
         constants={
@@ -173,11 +176,15 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
             "target_weights": (("run", "mode"), per_run(s.target.weights for s in settings), {}),
             "target_center": (("run", "xy"), per_run(boxes[id(s)][0] for s in settings), units),
             "extent": (("run",), per_run(boxes[id(s)][1] for s in settings), units),
-            "equilibrium": (("run",), per_run(LOSSES[s.config.loss].equilibrium for s in settings), {"units": "value"}),
+            "equilibrium": (("run",), per_run(_equilibrium(s) for s in settings), {"units": "value"}),
         },
         num_samples=measure_config.keep_samples,
         surface_size=measure_config.keep_surface,
     )
+
+
+def _equilibrium(setting: Setting) -> Any:
+    return LOSSES[setting.config.loss].equilibrium(gan.loss_params(setting.hparams))
 
 
 # ---- what is refused before anything starts
@@ -187,7 +194,8 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
     """Refuse what would not fit, by an estimate from shapes alone: states, kept measurements, one chunk of work."""
     num_runs = sum(len(group.runs) for group in groups)
     kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
-    host = 4.0 * num_runs * (len(measure.METRICS) * num_measurements + 2 * kept)
+    num_metrics = max(len(measure.metrics_of(group.config)) for group in groups)
+    host = 4.0 * num_runs * (num_metrics * num_measurements + 2 * kept)
     devices = 0.0
     batched = ensemble.default_block_size(jax.default_backend())
     for group in groups:
@@ -196,9 +204,10 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
         state = jax.eval_shape(lambda key, s=setting: gan.init(s.config, s.hparams, s.target, key), key)
         state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         config = group.config
-        activations = (
-            4 * config.batch_size * (config.gen_depth * config.gen_width + 2 * config.disc_depth * config.disc_width)
-        )
+        disc_units = config.disc_depth * config.disc_width
+        disc_units *= config.maxout_pieces if config.disc_net == "maxout" else 1
+        gen_units = config.packing * config.gen_depth * config.gen_width
+        activations = 4 * config.batch_size * (gen_units + 2 * disc_units)
         grid = 4 * 8 * _grid_size([setting.target], measure_config) ** 2
         # Old and new states live side by side for a moment; a layer's activations are kept forward and backward.
         padded = batched * math.ceil(len(group.runs) / batched)

@@ -23,7 +23,7 @@ class GaussianMixture:
     Attributes:
       means: (K, 2), in the units of the data.
       stds: (K,), per-mode standard deviation, same units.
-      weights: (K,), positive, summing to one.
+      weights: (K,), positive, summing to one (zero for the modes that `of_class` leaves out).
     """
 
     means: jax.Array
@@ -41,9 +41,18 @@ class GaussianMixture:
 
     def transform(self, uniform: jax.Array) -> jax.Array:
         """Samples (N, 2) from uniforms in (0, 1) (N, 3): one picks the mode, two become normals."""
-        upper = jnp.sum(jnp.tri(self.num_modes - 1, self.num_modes) * self.weights[None, :], axis=1)  # cumulative
-        mode = jnp.sum(uniform[:, :1] >= upper[None, :], axis=1)
+        mode = self.pick(uniform[:, 0])
         return self.means[mode] + self.stds[mode][:, None] * ndtri(uniform[:, 1:])
+
+    def pick(self, uniform: jax.Array) -> jax.Array:
+        """The mode (N,) that each uniform in (0, 1) (N,) falls to, int32; in order, so that strata fill the modes."""
+        upper = jnp.sum(jnp.tri(self.num_modes - 1, self.num_modes) * self.weights[None, :], axis=1)  # cumulative
+        return jnp.sum(uniform[:, None] >= upper[None, :], axis=1)
+
+    def of_class(self, label: jax.Array, num_classes: int) -> "GaussianMixture":
+        """p(x | label): the modes of one class, weights scaled to sum to one. Mode k is of class k mod num_classes."""
+        weights = jnp.where(jnp.arange(self.num_modes) % num_classes == label, self.weights, 0)
+        return dataclasses.replace(self, weights=weights / jnp.sum(weights))
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """Log density in nats at x (N, 2): (N,)."""

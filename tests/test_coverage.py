@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gandyn import targets
-from gandyn.coverage import CONVENTIONS, Convention, coverage, nearest_mode
+from gandyn.coverage import CONVENTIONS, Convention, coverage, label_accuracy, nearest_mode
 from gandyn.targets import GaussianMixture
 
 # facts.md: mass of a 2D Gaussian within this many std.
@@ -21,6 +21,7 @@ def measure(x, target: GaussianMixture = RING, convention: Convention = VEEGAN) 
     return {
         name: float(value)
         for name, value in compiled(jnp.asarray(x, jnp.float32), target, convention)._asdict().items()
+        if name != "covered"
     }
 
 
@@ -191,3 +192,30 @@ def test_nearest_is_by_euclidean_distance_and_counted_in_that_modes_std():
     mode, distance = nearest_mode(jnp.asarray([[1.0, 0.0], [3.0, 0.0]]), target)
     np.testing.assert_array_equal(mode, [0, 1])
     np.testing.assert_allclose(distance, [10, 0.5], rtol=1e-6)
+
+
+class TestClasses:
+    """Ring of eight in two classes: modes 0, 2, 4, 6 and 1, 3, 5, 7."""
+
+    X = np.asarray(RING.means)[[0, 2, 4, 1, 1, 3]].astype(np.float32)
+
+    def found(self, labels):
+        labels = jnp.asarray(labels)
+        return coverage(jnp.asarray(self.X), RING, VEEGAN, labels, 2), label_accuracy(
+            jnp.asarray(self.X), RING, labels, 2
+        )
+
+    def test_right_labels(self):
+        got, accuracy = self.found([0, 0, 0, 1, 1, 1])
+        np.testing.assert_array_equal(got.covered, [1, 1, 1, 1, 1, 0, 0, 0])
+        assert float(got.modes) == 5
+        assert float(got.high_quality) == float(accuracy) == 1
+
+    def test_a_mode_is_covered_by_samples_of_its_own_class_alone(self):
+        got, accuracy = self.found([0, 0, 1, 1, 0, 0])
+        np.testing.assert_array_equal(got.covered, [1, 1, 1, 0, 0, 0, 0, 0])
+        assert float(got.high_quality) == float(accuracy) == pytest.approx(3 / 6)
+
+    def test_what_is_not_finite_has_no_class(self):
+        x = jnp.full((4, 2), jnp.nan)
+        assert float(label_accuracy(x, RING, jnp.zeros(4, jnp.int32), 2)) == 0

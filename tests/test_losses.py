@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gandyn.losses import LOSSES
+from gandyn.losses import LOSSES, LossParams
 
 WITH_CRITIC = [name for name, loss in LOSSES.items() if loss.critic is not None]
+POINTWISE = [name for name in WITH_CRITIC if not name.startswith("relativistic")]
 
 
 def log1pexp(x):
@@ -37,6 +38,21 @@ FORMULAS = {
         lambda r, f: np.mean(log1pexp(-(r - f.mean()))) + np.mean(log1pexp(f - r.mean())),
         lambda r, f: np.mean(log1pexp(-(f - r.mean()))) + np.mean(log1pexp(r - f.mean())),
     ),
+    "relativistic_hinge": (
+        lambda r, f: np.mean(np.maximum(0, 1 - (r - f))),
+        lambda r, f: np.mean(np.maximum(0, 1 - (f - r))),
+    ),
+    "relativistic_least_squares": (lambda r, f: np.mean((r - f - 1) ** 2), lambda r, f: np.mean((f - r - 1) ** 2)),
+    "relativistic_average_hinge": (
+        lambda r, f: np.mean(np.maximum(0, 1 - (r - f.mean()))) + np.mean(np.maximum(0, 1 + (f - r.mean()))),
+        lambda r, f: np.mean(np.maximum(0, 1 - (f - r.mean()))) + np.mean(np.maximum(0, 1 + (r - f.mean()))),
+    ),
+    "relativistic_average_least_squares": (
+        lambda r, f: np.mean((r - f.mean() - 1) ** 2) + np.mean((f - r.mean() + 1) ** 2),
+        lambda r, f: np.mean((f - r.mean() - 1) ** 2) + np.mean((r - f.mean() + 1) ** 2),
+    ),
+    "alpha": (lambda r, f: np.mean(log1pexp(-r) + log1pexp(f)), lambda r, f: -np.mean(log1pexp(f))),
+    "alpha_non_saturating": (lambda r, f: np.mean(log1pexp(-r) + log1pexp(f)), lambda r, f: np.mean(log1pexp(-f))),
     # f-GAN: E_q f*(T) - E_p T and -E_q T, with T = g(v) and the conjugates as published.
     "f_kl": (lambda r, f: np.mean(np.exp(f - 1)) - np.mean(r), lambda r, f: -np.mean(f)),
     "f_reverse_kl": (
@@ -165,6 +181,153 @@ class TestFormulas:
         assert math.isnan(float(LOSSES[name].gen(good, bad)))
 
 
+def alpha_loss(probability, alpha):
+    """alpha / (alpha - 1) (1 - u^((alpha - 1) / alpha)): Welfert et al. 2023, eq. 3."""
+    return alpha / (alpha - 1) * (1 - probability ** ((alpha - 1) / alpha))
+
+
+# The same with numbers that are not the defaults.
+WITH_NUMBERS = {
+    ("minimax", (("label_smoothing", 0.1),)): (
+        lambda r, f: np.mean(0.9 * log1pexp(-r) + 0.1 * log1pexp(r)) + np.mean(log1pexp(f)),
+        lambda r, f: -np.mean(log1pexp(f)),
+    ),
+    ("non_saturating", (("label_smoothing", 0.25),)): (
+        lambda r, f: np.mean(0.75 * log1pexp(-r) + 0.25 * log1pexp(r)) + np.mean(log1pexp(f)),
+        lambda r, f: np.mean(log1pexp(-f)),
+    ),
+    ("least_squares", (("label_fake", -1.0), ("label_gen", 0.0), ("label_real", 2.0))): (
+        lambda r, f: 0.5 * np.mean((r - 2) ** 2) + 0.5 * np.mean((f + 1) ** 2),
+        lambda r, f: 0.5 * np.mean(f**2),
+    ),
+    **{
+        (name, (("alpha_disc", a), ("alpha_gen", b))): (
+            lambda r, f, a=a: np.mean(alpha_loss(expit(r), a)) + np.mean(alpha_loss(expit(-f), a)),
+            (lambda r, f, b=b: -np.mean(alpha_loss(expit(-f), b)))
+            if name == "alpha"
+            else (lambda r, f, b=b: np.mean(alpha_loss(expit(f), b))),
+        )
+        for name in ("alpha", "alpha_non_saturating")
+        for a, b in ((0.5, 3.0), (2.0, 0.7), (10.0, 1.00005))
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "numbers"), WITH_NUMBERS)
+class TestNumbers:
+    def logits(self):
+        return (2 * np.random.default_rng(0).standard_normal((2, 257)) + 0.3).astype(np.float32)
+
+    def test_disc_and_gen_are_their_formula(self, name, numbers):
+        real, fake = self.logits()
+        loss, formulas = LOSSES[name], WITH_NUMBERS[name, numbers]
+        for function, formula in zip((loss.disc, loss.gen), formulas):
+            got = function(jnp.asarray(real), jnp.asarray(fake), LossParams(**dict(numbers)))
+            assert float(got) == pytest.approx(formula(real.astype(float), fake.astype(float)), rel=2e-5)
+
+    def test_numbers_are_traced(self, name, numbers):
+        real, fake = self.logits()
+        disc = jax.jit(LOSSES[name].disc)
+        traced = jax.tree.map(jnp.float32, LossParams(**dict(numbers)))
+        want = float(disc(real, fake, traced))
+        assert want == pytest.approx(float(LOSSES[name].disc(real, fake, LossParams(**dict(numbers)))), rel=1e-5)
+        assert float(disc(real, fake, jax.tree.map(jnp.float32, LossParams()))) != pytest.approx(want, rel=1e-3)
+        assert disc._cache_size() == 1
+
+    def test_critic_is_stationary_and_best(self, name, numbers):
+        """At each point, among 4,001 outputs around it; p : q = e : 1 ... 1 : e^2."""
+        loss, params = LOSSES[name], LossParams(**dict(numbers))
+        assert loss.critic is not None
+        zero = jnp.zeros(1)
+        for log_ratio in (-2.0, 0.3, 1.0):
+            p, q = expit(log_ratio), expit(-log_ratio)
+            integrand = jax.vmap(
+                lambda s, p=p, q=q: -(p * loss.disc(s[None], zero, params) + q * loss.disc(zero, s[None], params))
+            )
+            best = float(loss.critic(jnp.asarray(log_ratio), params))
+            values = np.asarray(integrand(best + jnp.linspace(-3, 3, 4001)), np.float64)
+            assert values.max() <= values[2000] + 2e-6 * max(1, abs(values[2000]))
+
+    def test_equilibrium(self, name, numbers):
+        loss, params = LOSSES[name], LossParams(**dict(numbers))
+        assert loss.critic is not None
+        logits = jnp.full(4, loss.critic(jnp.zeros(()), params))
+        assert -float(loss.disc(logits, logits, params)) == pytest.approx(float(loss.equilibrium(params)), rel=1e-5)
+
+
+def test_orders_near_one_join_the_logistic_loss():
+    real, fake = (2 * np.random.default_rng(0).standard_normal((2, 257))).astype(np.float32)
+    want = float(LOSSES["minimax"].disc(real, fake))
+    for alpha in (1 - 3e-4, 1 - 5e-5, 1.0, 1 + 5e-5, 1 + 3e-4):
+        assert float(LOSSES["alpha"].disc(real, fake, LossParams(alpha_disc=alpha))) == pytest.approx(want, abs=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+def test_alpha_optimum_on_gaussians(d, alpha):
+    """a / (a - 1) (integral of (p^a + q^a)^(1/a) - 2), by quadrature in float64."""
+    pair, params = Pair(d), LossParams(alpha_disc=alpha)
+    loss = LOSSES["alpha"]
+    assert loss.critic is not None
+    critic = np.asarray(loss.critic(jnp.asarray(pair.log_ratio, jnp.float32), params))
+    got = -pair.expected(lambda r, f: loss.disc(r, f, params), critic)
+    both = np.sum((pair.p**alpha + pair.q**alpha) ** (1 / alpha))
+    assert got == pytest.approx(alpha / (alpha - 1) * (both - 2), abs=TABLE)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.3])
+@pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+def test_smoothed_optimum_on_gaussians(d, smoothing):
+    """D* = (1 - e) p / (p + q), Goodfellow 2016, section 4.1; and no critic nearby is better."""
+    pair, params = Pair(d), LossParams(label_smoothing=smoothing)
+    loss = LOSSES["minimax"]
+    assert loss.critic is not None
+    critic = np.asarray(loss.critic(jnp.asarray(pair.log_ratio, jnp.float32), params))
+    np.testing.assert_allclose(expit(critic), (1 - smoothing) * pair.p / (pair.p + pair.q), rtol=1e-4, atol=1e-30)
+    value = lambda scores: -pair.expected(lambda r, f: loss.disc(r, f, params), scores)  # noqa: E731
+    best = value(critic)
+    for direction in (np.ones_like(pair.x), np.tanh(pair.x), np.sin(3 * pair.x)):
+        for size in (0.3, -0.3):
+            assert value(critic + size * direction) < best - 1e-5
+
+
+@pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", ["relativistic_least_squares", "relativistic_average_least_squares"])
+def test_relativistic_least_squares_optimum(name, d):
+    """(S - 2) / (S + 2) over pairs, 2 (S - 2) / (3 S + 2) on average, S = integral of (p - q)^2 / (p + q)."""
+    loss, pair = LOSSES[name], Pair(d)
+    assert loss.critic is not None
+    assert loss.scale is not None
+    shape = np.asarray(loss.critic(jnp.asarray(pair.log_ratio, jnp.float32)), np.float64)
+    s = float(np.sum((pair.p - pair.q) ** 2 / (pair.p + pair.q)))
+    assert s == pytest.approx(2 - 4 * GAUSSIANS[d][4], abs=TABLE)
+    # The scale from two samples that have the mean of the shape under p and under q.
+    factor = float(loss.scale(jnp.asarray([pair.p @ shape]), jnp.asarray([pair.q @ shape])))
+    average = "average" in name
+
+    def value(scores):
+        mean, mean_fake = pair.p @ scores, pair.q @ scores
+        spread = pair.p @ (scores - mean) ** 2 + pair.q @ (scores - mean_fake) ** 2
+        return -(spread + (2 if average else 1) * (mean - mean_fake - 1) ** 2)
+
+    want = 2 * (s - 2) / (3 * s + 2) if average else (s - 2) / (s + 2)
+    assert value(factor * shape) == pytest.approx(want, abs=TABLE)
+    for direction in (shape, np.tanh(pair.x), np.sin(3 * pair.x), np.cos(pair.x - d)):
+        for size in (0.2, -0.2):
+            assert value(factor * shape + size * direction) < want - 1e-5
+    # `value` is the loss itself: on a sample, with its own means.
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal(400), d + rng.standard_normal(400)
+    if average:
+        spread = real.var() + fake.var() + 2 * (real.mean() - fake.mean() - 1) ** 2
+        got = loss.disc(jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32))
+    else:
+        spread = real.var() + fake.var() + (real.mean() - fake.mean() - 1) ** 2
+        every = [jnp.asarray(np.repeat(real, 400), jnp.float32), jnp.asarray(np.tile(fake, 400), jnp.float32)]
+        got = loss.disc(*every)
+    assert float(got) == pytest.approx(spread, rel=1e-4)
+
+
 class TestSigns:
     @pytest.mark.parametrize("name", LOSSES)
     def test_disc_wants_fake_low_and_real_high(self, name):
@@ -203,7 +366,7 @@ class TestEquilibrium:
     def test_value_where_q_is_p(self, name):
         loss = LOSSES[name]
         logits = jnp.zeros(16) if loss.critic is None else loss.critic(jnp.zeros(16))
-        assert -float(loss.disc(logits, logits)) == pytest.approx(loss.equilibrium, abs=1e-6)
+        assert -float(loss.disc(logits, logits)) == pytest.approx(float(loss.equilibrium()), abs=1e-6)
 
     def test_numbers_everyone_quotes(self):
         zero = jnp.zeros(1)
@@ -298,7 +461,7 @@ class TestGaussians:
         js = math.log(2) - far.expected(LOSSES["minimax"].disc, far.critic("minimax")) / 2
         assert value == pytest.approx(js, abs=TABLE)
 
-    @pytest.mark.parametrize("name", [name for name in WITH_CRITIC if name != "relativistic"])
+    @pytest.mark.parametrize("name", POINTWISE)
     def test_the_critic_maximizes_v(self, d, name):
         """V falls whichever way the critic is perturbed, and without a slope at the optimum where V is smooth."""
         if name == "f_pearson" and d > 1:
@@ -334,7 +497,7 @@ class TestGaussians:
 
 
 @pytest.mark.parametrize("log_ratio", [-4.0, -1.0, -0.1, 0.1, 1.0, 4.0])
-@pytest.mark.parametrize("name", [name for name in WITH_CRITIC if name != "relativistic"])
+@pytest.mark.parametrize("name", POINTWISE)
 def test_critic_maximizes_the_integrand_at_every_point(name, log_ratio):
     """Where (p, q) = (sigmoid(lambda), sigmoid(-lambda)) the integrand is -(p d(s, .) + q d(., s))."""
     loss = LOSSES[name]

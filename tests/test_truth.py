@@ -153,8 +153,8 @@ def measurer(config: MeasureConfig):
     bits = measure.node_bits(AFFINE, config)
 
     def run(state: gan.State, loss: str = "minimax") -> dict[str, float]:
-        index = np.int32(list(LOSSES).index(loss))
-        metrics = measure.named(program(NORMAL, state, index, bits).metrics)
+        index = np.int32(measure.value_index(loss))
+        metrics = measure.named(AFFINE, program(NORMAL, HParams(), state, index, bits).metrics)
         return {name: float(value) for name, value in metrics.items()}
 
     return run
@@ -172,9 +172,9 @@ def best_responses(config: MeasureConfig):
     @jax.jit
     def program(d, key):
         value_key, density_key = jax.random.split(key)
-        real, z = gan.draw_pairs(AFFINE, NORMAL, truth.uniforms(value_key, value_bits).reshape(-1, 5))
+        real, z, *_ = gan.draw_pairs(AFFINE, HParams(), NORMAL, truth.uniforms(value_key, value_bits).reshape(-1, 5))
         shift = jnp.stack([d, jnp.zeros(())])[None, :]
-        points = gan.latents(AFFINE, truth.uniforms(density_key, density_bits)[0]) + shift
+        points = gan.latents(AFFINE, HParams(), truth.uniforms(density_key, density_bits)[0]) + shift
         nodes = jnp.concatenate([real, z + shift])
         ratios = truth.log_ratios(nodes, points, NORMAL, size, config.bandwidth, config.num_blurs)
         ratios = ratios.reshape(-1, 2, *value_bits.shape[:2])
@@ -319,7 +319,7 @@ class TestStandardErrorHonesty:
         def trials(keys):
             def one(key):
                 uniform = truth.uniforms(key, bits).reshape(-1, bits.shape[-1])
-                real, z = gan.draw_pairs(config, target, uniform)
+                real, z, *_ = gan.draw_pairs(config, HParams(), target, uniform)
                 logits = [critic(x).reshape(bits.shape[:2]) for x in (real, generate(z))]
                 return truth.estimate(truth.value(LOSSES[loss], jnp.stack(logits)))
 
@@ -382,7 +382,7 @@ class TestStandardErrorHonesty:
         @jax.jit
         def chunk(key):
             uniform = sampling.uniform(key, (100_000, gan.pair_coordinates(config)))
-            real, z = gan.draw_pairs(config, target, uniform)
+            real, z, *_ = gan.draw_pairs(config, HParams(), target, uniform)
             return -LOSSES[loss].disc(critic(real), critic(generate(z)))
 
         chunks = np.array([chunk(key) for key in jax.random.split(jax.random.key(5), 100)], np.float64)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gandyn.losses import Loss
+from gandyn.losses import DEFAULTS, Loss, LossParams
 
 T_975 = 2.364624
 """97.5 % quantile of Student's t with 7 degrees of freedom: eight scrambles give `value +- T_975 * se` its 95 %."""
@@ -26,7 +26,7 @@ def estimate(replicates: jax.Array) -> Estimate:
     return Estimate(jnp.mean(replicates), jnp.std(replicates, ddof=1) / jnp.sqrt(replicates.shape[0]))
 
 
-def value(loss: Loss, outputs: jax.Array) -> jax.Array:
+def value(loss: Loss, outputs: jax.Array, params: LossParams = DEFAULTS) -> jax.Array:
     """V(D, G) = -disc on each scramble.
 
     There is no second formula: it is `loss.disc` itself, at the limit of a large batch.
@@ -34,9 +34,11 @@ def value(loss: Loss, outputs: jax.Array) -> jax.Array:
     Args:
       loss: whose V.
       outputs: (..., 2, M, N), outputs of D, or of several critics, on the real and on the fake nodes.
+      params: the loss's numbers.
 
     Returns:
       (..., M), one unbiased replicate of V a scramble.
     """
     real, fake = jnp.moveaxis(outputs, -3, 0)
-    return -jnp.vectorize(loss.disc, signature="(n),(n)->()")(real, fake)
+    disc = lambda real, fake: loss.disc(real, fake, params)  # noqa: E731
+    return -jnp.vectorize(disc, signature="(n),(n)->()")(real, fake)
