@@ -12,12 +12,14 @@ Conventions, for every entry of `LOSSES`:
 - What is a number in a loss (its target labels, its order alpha) is in `LossParams`, and traced.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import sigmoid, softplus
 
 Number = Any
@@ -480,3 +482,28 @@ LOSSES: dict[str, Loss] = {
         reference="Nowozin et al. 2016 (f-GAN), tables 1 and 2, Jensen-Shannon (their divergence is 2 JSD)",
     ),
 }
+
+
+@functools.lru_cache(maxsize=1024)
+def of_modes(name: str, num_modes: int, params: LossParams = DEFAULTS, packing: int = 1) -> np.ndarray:
+    """What both losses read under the best D where G covers k = 1 ... K of K equal, disjoint modes evenly: (2, K).
+
+    D's loss, then G's. A pack of m samples lies in covered modes alone with probability (k/K)^m. NaN where no optimal
+    critic is known, and where the loss has no finite value once a mode is missing.
+    """
+    loss = LOSSES[name]
+    found = np.full((2, num_modes), np.nan)
+    if loss.critic is None:
+        return found
+    for k in range(1, num_modes + 1):
+        log_ratio = packing * math.log(k / num_modes)
+        total, covered = num_modes**packing, k**packing
+        sides = []
+        # Where q is zero the ratio is infinite: two stand-ins, which a finite value does not tell apart.
+        for infinity in (40.0, 80.0):
+            real = loss.critic(jnp.where(jnp.arange(total) < covered, log_ratio, infinity), params)
+            fake = loss.critic(jnp.full(total, log_ratio), params)
+            factor = 1.0 if loss.scale is None else loss.scale(real, fake)
+            sides.append([float(f(factor * real, factor * fake, params)) for f in (loss.disc, loss.gen)])
+        found[:, k - 1] = np.where(np.isclose(*sides, rtol=1e-4, atol=1e-6), sides[1], np.nan)
+    return found

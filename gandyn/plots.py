@@ -42,24 +42,6 @@ COLORS = {
 # A standard error from eight independent scrambles: Student's t with 7 degrees of freedom.
 _T7 = 2.365
 
-# What each player's minibatch loss reads with the best discriminator, where the generator covers k of K equal,
-# disjoint modes evenly.
-BEST_LOSS: dict[str, dict[str, Callable[[NDArray, int], NDArray]]] = {
-    "loss_disc": {
-        **dict.fromkeys(
-            ("minimax", "non_saturating"), lambda k, total: k / total * np.log1p(total / k) + np.log1p(k / total)
-        ),
-        "least_squares": lambda k, total: k / (2 * (k + total)),
-        "hinge": lambda k, total: 2 * k / total,
-        "relativistic": lambda k, total: k / total * np.log(2),
-    },
-    "loss_gen": {
-        "minimax": lambda k, total: -np.log1p(total / k),
-        "non_saturating": lambda k, total: np.log1p(total / k),
-        "least_squares": lambda k, total: (total / (k + total)) ** 2 / 2,
-    },
-}
-
 _LOSS_LABELS = {"loss_disc": "discriminator's loss", "loss_gen": "generator's loss", "loss_total": "sum of losses"}
 
 _P = ParamSpec("_P")
@@ -246,11 +228,12 @@ def decomposition(results: xr.Dataset, recipe: str | Sequence[str] | None = None
     return figure
 
 
-def _equal_modes(results: xr.Dataset, run: int) -> int | None:
-    """How many modes the target of a run has, None where their weights differ."""
-    weights = np.asarray(results["target_weights"].values[run], float)
-    weights = weights[np.isfinite(weights)]
-    return weights.size if np.allclose(weights, 1 / weights.size, rtol=1e-3) else None
+def _with_best_disc(results: xr.Dataset, loss: str, run: int) -> NDArray:
+    """What a run's loss would read with the best D and 1, 2, ... modes covered; empty where that is not known."""
+    if loss not in ("loss_disc", "loss_gen"):
+        return np.array([])
+    curve = np.asarray(results["best_" + loss].values[run], float)
+    return curve[: int(stats.num_modes(results)[run])] if np.isfinite(curve).any() else np.array([])
 
 
 @_styled
@@ -278,24 +261,26 @@ def loss_against_coverage(
     drawn = set()
     for ax, name in zip(axes.flat, names, strict=False):
         runs = stats.runs_of(results, name)
-        kind = str(results["loss"].values[runs[0]])
         total = int(stats.num_modes(results)[runs].max())
         used = runs[last[runs] >= 0]
         shown = used[np.isfinite(y_end[used]) & np.isfinite(modes_end[used])]
         y, k = y_end[shown], modes_end[shown]
         x = k + _aside(shown.size, 0.3)
 
-        best, equilibrium = BEST_LOSS.get(loss, {}).get(kind), math.nan
-        curve = np.array([])
-        equal = _equal_modes(results, int(runs[0]))
+        curve = _with_best_disc(results, loss, int(runs[0]))
+        equilibrium = float(curve[-1]) if curve.size else math.nan
         if loss == "loss_disc":
             equilibrium = -float(results["equilibrium"].values[runs[0]])
-        elif best is not None:
-            equilibrium = float(best(np.array(1.0), 1))
-        if best is not None and equal is not None:
-            ks = np.arange(1, equal + 1)
-            curve = best(ks, equal)
-            ax.plot(ks, curve, "D-", color=COLORS["best_disc"], markersize=4, markerfacecolor="white", linewidth=0.8)
+        if curve.size:
+            ax.plot(
+                1 + np.arange(curve.size),
+                curve,
+                "D-",
+                color=COLORS["best_disc"],
+                markersize=4,
+                markerfacecolor="white",
+                linewidth=0.8,
+            )
             drawn.add("best")
         if math.isfinite(equilibrium):
             ax.axhline(equilibrium, color=COLORS["equilibrium"], linestyle=":", linewidth=1.1)
@@ -335,7 +320,7 @@ def loss_against_coverage(
         _title(ax, _text(name, 28), [summary, ", ".join(notes)], width=44)
         ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
         ax.set_xlabel(f"modes covered, of {total}")
-        unit = " (nats)" if kind in stats.IN_NATS else ""
+        unit = " (nats)" if str(results["loss"].values[runs[0]]) in stats.IN_NATS else ""
         ax.set_ylabel(f"final {_LOSS_LABELS.get(loss, _text(loss))}{unit}")
     for ax in axes.flat[len(names) :]:
         ax.remove()

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gandyn import checks, ensemble, gan, measure, store, sweep, truth
+from gandyn import checks, ensemble, gan, losses, measure, store, sweep, truth
 from gandyn.gan import Config, HParams
-from gandyn.losses import LOSSES
+from gandyn.losses import LOSSES, LossParams
 from gandyn.measure import MeasureConfig, Measurement
 from gandyn.sweep import Group, Setting
 from gandyn.targets import GaussianMixture
@@ -176,11 +176,24 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
             "target_weights": (("run", "mode"), per_run(s.target.weights for s in settings), {}),
             "target_center": (("run", "xy"), per_run(boxes[id(s)][0] for s in settings), units),
             "extent": (("run",), per_run(boxes[id(s)][1] for s in settings), units),
+            "best_loss_disc": (("run", "mode"), per_run(_best_losses(s)[0] for s in settings), {"units": "loss"}),
+            "best_loss_gen": (("run", "mode"), per_run(_best_losses(s)[1] for s in settings), {"units": "loss"}),
             "equilibrium": (("run",), per_run(_equilibrium(s) for s in settings), {"units": "value"}),
         },
         num_samples=measure_config.keep_samples,
         surface_size=measure_config.keep_surface,
     )
+
+
+def _best_losses(setting: Setting) -> np.ndarray:
+    """`losses.of_modes` of a setting, NaN where its modes are not equal and disjoint as they are judged: (2, K)."""
+    config, weights = setting.config, np.asarray(setting.target.weights, np.float64)
+    alike = np.allclose(weights, 1 / len(weights), rtol=1e-3)
+    # So many packs that they could not be told one by one say nothing more than fewer do.
+    if not alike or config.num_classes or config.instance_noise != "none" or len(weights) ** config.packing > 10**6:
+        return np.full((2, len(weights)), np.nan)
+    params = LossParams(*(float(number) for number in gan.loss_params(setting.hparams)))
+    return losses.of_modes(config.loss, len(weights), params, config.packing)
 
 
 def _equilibrium(setting: Setting) -> Any:

@@ -7,6 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gandyn.losses import of_modes
+
 # label of the recipe -> (loss, share of runs that collapse, lag at the end in nats)
 RECIPES = {
     "non_saturating": ("non_saturating", 0.25, 0.20),
@@ -147,5 +149,8 @@ def make(
     dataset["target_weights"] = (("run", "mode"), np.full((runs, num_modes), 1 / num_modes))
     dataset["target_center"] = (("run", "xy"), np.zeros((runs, 2)))
     dataset["extent"] = ("run", np.full(runs, half))
+    for row, name in enumerate(("best_loss_disc", "best_loss_gen")):
+        best = {str(loss): of_modes(str(loss), num_modes)[row] for loss in set(losses)}
+        dataset[name] = (("run", "mode"), np.stack([best[loss] for loss in losses]))
     dataset["equilibrium"] = ("run", np.where(wasserstein, 0.0, -2 * np.log(2)))
     return dataset

@@ -143,6 +143,47 @@ class TestOneRunABlock:
         assert_same(got, want, but=(3,))
 
 
+# Between them everything that a run remembers from step to step: statistics, averages, slow weights, past gradients.
+REMEMBERING = {
+    "batch normalization, average, lookahead": {
+        "gen_norm": "batch", "disc_norm": "batch", "gen_ema": True, "lookahead": 3, "dynamics": "unrolled",
+        "unroll_steps": 2, "schedule": "cosine",
+    },
+    "spectral, past gradients, noise, packs": {
+        "disc_norm": "spectral", "dynamics": "past_extragradient", "instance_noise": "annealed", "packing": 2,
+        "top_k": True, "real_batch": "stratified", "gen_optimizer": "optimistic_adam",
+    },
+    "classes, Fourier features, data set, best response": {
+        "num_classes": 2, "conditioning": "projection", "disc_fourier": 8, "dataset_size": 50, "penalty": "dragan",
+        "dynamics": "best_response", "disc_steps": 4,
+    },
+    "competitive": {"dynamics": "competitive", "gen_optimizer": "sgd", "disc_optimizer": "sgd"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", REMEMBERING.values(), ids=REMEMBERING)
+def test_everything_that_is_remembered_replays(fields):
+    """In one piece, in pieces, alone, elsewhere, beside a run that diverges, measured or not."""
+    config = dataclasses.replace(SHALLOW, **fields)
+    want = Many(config, [0, 1, 2, 3]).advance(24).bits()
+    assert len({bits[0].tobytes() for bits in want.values()}) == 4
+    assert_same(Many(config, [0, 1, 2, 3]).advance(1, 4, 19).bits(), want)
+    assert_same(Many(config, [2]).advance(24).bits(), want)
+    assert_same(Many(config, [3, 0, 1, 2], diverging=(1,)).advance(11, 13).bits(), want, but=(1,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", REMEMBERING.values(), ids=REMEMBERING)
+def test_measuring_what_is_remembered(fields):
+    """It changes nothing, and gives the same alone as among others."""
+    config = dataclasses.replace(SHALLOW, **fields)
+    want = Many(config, [0, 1, 2]).advance(24).bits()
+    many = Many(config, [0, 1, 2]).advance(12)
+    found = many.measure()
+    assert_same(many.advance(12).bits(), want)
+    assert_same(Many(config, [1]).advance(12).measure(), found)
+
+
 class TestMeasuring:
     def test_changes_nothing_in_training_and_agrees_at_common_steps(self):
         often, seldom, never = (Many(SMALL, [0, 1, 2, 3]) for _ in range(3))

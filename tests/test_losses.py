@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gandyn.losses import LOSSES, LossParams
+from gandyn.losses import LOSSES, LossParams, of_modes
 
 WITH_CRITIC = [name for name, loss in LOSSES.items() if loss.critic is not None]
 POINTWISE = [name for name in WITH_CRITIC if not name.startswith("relativistic")]
@@ -527,37 +527,55 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("k", MODES)
 class TestModes:
     """K = 8 disjoint equal modes, G on k of them: what each loss reads under the optimal discriminator."""
 
-    K = 8
+    K = np.arange(1, 9)
 
-    def logits(self, name, k):
-        """(real (K,), fake (k,)) outputs of the optimal critic: one real sample a mode, one fake a covered mode."""
-        critic = LOSSES[name].critic
-        assert critic is not None
-        # Where q = 0 the ratio is infinite; 80 nats is that, in float32.
-        covered = jnp.full(k, math.log(k / self.K))
-        return critic(jnp.concatenate([covered, jnp.full(self.K - k, 80.0)])), critic(covered)
+    def test_published_table(self):
+        disc, gen = of_modes("non_saturating", 8)
+        for k, (want_disc, want_gen) in MODES.items():
+            assert disc[k - 1] == pytest.approx(want_disc, abs=5e-5)
+            assert gen[k - 1] == pytest.approx(want_gen, abs=5e-5)
 
-    def test_logistic(self, k):
-        disc = float(LOSSES["non_saturating"].disc(*self.logits("non_saturating", k)))
-        exact = k / self.K * math.log(1 + self.K / k) + math.log(1 + k / self.K)
-        assert disc == pytest.approx(exact, abs=1e-5)
-        assert disc == pytest.approx(MODES[k][0], abs=5e-5)
+    @pytest.mark.parametrize(
+        ("name", "disc", "gen"),
+        [
+            ("non_saturating", lambda c: c * np.log1p(1 / c) + np.log1p(c), lambda c: np.log1p(1 / c)),
+            ("minimax", lambda c: c * np.log1p(1 / c) + np.log1p(c), lambda c: -np.log1p(c)),
+            ("least_squares", lambda c: c / (2 * (1 + c)), lambda c: 1 / (1 + c) ** 2 / 2),
+            ("hinge", lambda c: 2 * c, None),
+            ("relativistic", lambda c: c * np.log(2), None),
+            ("relativistic_least_squares", lambda c: c, None),
+            ("relativistic_average_least_squares", lambda c: 2 * c / (2 - c), None),
+            ("f_reverse_kl", lambda c: np.log(c), lambda c: 1 / c),
+            ("f_hellinger", lambda c: 2 * np.sqrt(c) - 2, lambda c: 1 / np.sqrt(c) - 1),
+            (
+                "f_js",
+                lambda c: c * np.log1p(1 / c) + np.log1p(c) - 2 * np.log(2),
+                lambda c: np.log1p(1 / c) - np.log(2),
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("packing", [1, 2])
+    def test_formulas(self, name, disc, gen, packing):
+        """c = (k/K)^m, the share of real packs that lie in covered modes."""
+        got, share = of_modes(name, 8, packing=packing), (self.K / 8.0) ** packing
+        np.testing.assert_allclose(got[0], disc(share), atol=2e-5)
+        if gen is not None:
+            np.testing.assert_allclose(got[1], gen(share), rtol=2e-5, atol=2e-6)
 
-    def test_generators(self, k):
-        logits = self.logits("non_saturating", k)
-        non_saturating = float(LOSSES["non_saturating"].gen(*logits))
-        assert non_saturating == pytest.approx(math.log(1 + self.K / k), abs=1e-5)
-        assert non_saturating == pytest.approx(MODES[k][1], abs=5e-5)
-        assert float(LOSSES["minimax"].gen(*logits)) == pytest.approx(-math.log(1 + k / self.K), abs=1e-5)
+    def test_labels_of_least_squares(self):
+        # D's loss by the square of b - a; facts for 0 and 1.
+        got = of_modes("least_squares", 8, LossParams(label_fake=-1.0, label_real=1.0))
+        np.testing.assert_allclose(got[0], 4 * self.K / (2 * (self.K + 8)), atol=1e-5)
 
-    def test_least_squares(self, k):
-        disc = float(LOSSES["least_squares"].disc(*self.logits("least_squares", k)))
-        assert disc == pytest.approx(k / (2 * (k + self.K)), abs=1e-5)
+    @pytest.mark.parametrize("name", ["wasserstein", "relativistic_average", "relativistic_hinge"])
+    def test_none_without_a_known_critic(self, name):
+        assert np.isnan(of_modes(name, 8)).all()
 
-    def test_hinge(self, k):
-        # Ratios of exactly one (k = K) may take any sign; the value does not depend on it.
-        assert float(LOSSES["hinge"].disc(*self.logits("hinge", k))) == pytest.approx(2 * k / self.K, abs=1e-5)
+    @pytest.mark.parametrize("name", ["f_kl", "f_pearson"])
+    def test_none_where_a_missing_mode_makes_the_divergence_infinite(self, name):
+        disc, _ = of_modes(name, 8)
+        assert np.isnan(disc[:7]).all()
+        assert disc[7] == pytest.approx(0, abs=1e-6)
