@@ -16,7 +16,6 @@ import scipy.stats
 
 from gandyn import gan, measure, targets, truth
 from gandyn.gan import Config, HParams, Players
-from gandyn.losses import LOSSES
 from gandyn.measure import MeasureConfig
 
 DISTANCES = (0.5, 1.0, 2.0, 3.0, 4.0)

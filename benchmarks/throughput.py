@@ -359,9 +359,11 @@ def same_steps(report: Report, sizes, num_steps: int = 20) -> None:
     @jax.vmap
     def batches(state, runs):
         disc_key, gen_key = jax.random.split(dynamics._step_key(state))
-        draw = lambda key: gan.draw_batch(  # noqa: E731
-            config, runs.hparams, jax.random.fold_in(key, 0), state.data, runs.target
-        ).pairs
+
+        def draw(key):
+            key = jax.random.fold_in(key, 0)
+            return gan.draw_batch(config, runs.hparams, key, state.data, runs.target).pairs
+
         disc = draw(disc_key)
         return disc.real, disc.latents, draw(gen_key).latents
 

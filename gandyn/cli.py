@@ -17,7 +17,21 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_ori
 import numpy as np
 import tyro
 
-from gandyn import checks, coverage, dynamics, gan, losses, networks, penalties, report, runner, store, sweep, targets
+from gandyn import (
+    checks,
+    coverage,
+    dynamics,
+    gan,
+    losses,
+    networks,
+    penalties,
+    presets,
+    report,
+    runner,
+    store,
+    sweep,
+    targets,
+)
 from gandyn.gan import Config, HParams
 from gandyn.measure import MeasureConfig
 
@@ -29,6 +43,7 @@ usage: gandyn COMMAND ...
 Many small GANs at once, the true value function beside every loss.
 
   gandyn run [FILE.toml] [--field value ...]   train and measure; --help lists every field
+  gandyn run --preset pacgan_2_ring            a published protocol (gandyn list presets)
   gandyn report PATH [--out FILE.html]         one self-contained HTML page of a results folder
   gandyn show PATH                             what a results folder holds, and its table of results
   gandyn list [WHAT]                           losses, penalties, dynamics, targets, ... with one line each
@@ -91,6 +106,8 @@ class RunOptions:
     config: Config = dataclasses.field(default_factory=Config)
     hparams: HParams = dataclasses.field(default_factory=HParams)
     measure: MeasureConfig = dataclasses.field(default_factory=MeasureConfig)
+    preset: str = ""
+    """A published protocol to start from (`gandyn list presets`); fields given in a file or as flags win over it."""
     out: Path = Path("runs/latest")
     """Results folder."""
     overwrite: bool = False
@@ -214,12 +231,26 @@ def _check_names(arguments: Sequence[str], known: dict[str, Any]) -> None:
             checks.choice(name, own or following, get_args(known[name]))
 
 
+def _last_preset(flags: Sequence[str]) -> str:
+    """The value of the last --preset, which a parser needs before the rest; '' without one."""
+    name = ""
+    for flag, following in itertools.pairwise([*flags, ""]):
+        if flag == "--preset":
+            name = following
+        elif flag.startswith("--preset="):
+            name = flag.removeprefix("--preset=")
+    return name
+
+
 def run_command(arguments: list[str]) -> None:
     """`gandyn run`."""
     flags: list[str] = []
     recipes: list[tuple[str, list[str]]] = []
     if arguments and not arguments[0].startswith("-"):
         flags, recipes = read_file(arguments.pop(0))
+    name = _last_preset([*flags, *arguments])
+    if name:
+        flags = _flags(presets.fields(name), _RUN_FIELDS | _RECIPE_FIELDS, f"preset {name}") + flags
     options = [
         parse(
             RunOptions,
@@ -232,7 +263,7 @@ def run_command(arguments: list[str]) -> None:
         for _, own in recipes or [("", [])]
     ]
     first = options[0]
-    labels = [label for label, _ in recipes]
+    labels = [label for label, _ in recipes] or [name]
     runner.run(
         [option.target.build() for option in options],
         [option.config for option in options],
@@ -291,10 +322,17 @@ CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
         f"At the optimum V = {loss.optimum}. {loss.reference}."
         for name, loss in losses.LOSSES.items()
     },
+    "presets": lambda: {name: preset.reference for name, preset in presets.PRESETS.items()},
     "penalties": lambda: {name: penalty.reference for name, penalty in penalties.PENALTIES.items()},
     "dynamics": lambda: {name: _first_line(step) for name, step in dynamics.DYNAMICS.items()},
     "optimizers": lambda: gan.OPTIMIZERS,
+    "schedules": lambda: gan.SCHEDULES,
     "priors": lambda: gan.PRIORS,
+    "instance_noise": lambda: gan.INSTANCE_NOISE,
+    "generators": lambda: networks.GENERATORS,
+    "discriminators": lambda: networks.DISCRIMINATORS,
+    "norms": lambda: networks.NORMS,
+    "minibatch_layers": lambda: networks.MINIBATCH_LAYERS,
     "activations": lambda: dict.fromkeys(networks.ACTIVATIONS, ""),
     "initializers": lambda: dict.fromkeys(networks.INITIALIZERS, ""),
     "conventions": lambda: {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
@@ -312,8 +350,10 @@ def list_command(what: Annotated[str, tyro.conf.Positional] = "", /) -> None:
         checks.choice("list", what, CATALOGUE)
     for kind in [what] if what else CATALOGUE:
         print(kind)
-        for name, line in CATALOGUE[kind]().items():
-            print(f"  {name:16s} {line}".rstrip())
+        entries = CATALOGUE[kind]()
+        width = max(16, *map(len, entries))
+        for name, line in entries.items():
+            print(f"  {name:{width}s} {line}".rstrip())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -237,7 +237,8 @@ def unrolled(config: Config, hparams: HParams, target: GaussianMixture, state: S
     """G descends its loss against D as it would be `unroll_steps` updates on, through them; D makes one update.
 
     Metz et al. 2017, eqs. 8-10: the updates are those of D's own optimizer from its present state, on the same
-    minibatch, and both players step from the same parameters.
+    minibatch, and both players step from the same parameters. In a zero-sum game G descends all of V at the D to come,
+    the real part included.
     """
     batch = _draw(config, hparams, target, state, _step_key(state))
     # Where a gradient is exactly zero Adam's root has no derivative; eps^2 under it gives one and changes nothing else.
@@ -252,7 +253,7 @@ def unrolled(config: Config, hparams: HParams, target: GaussianMixture, state: S
 
         start = (state.params.disc, state.opt_state.disc)
         (disc, _), _ = jax.lax.scan(once, start, None, config.unroll_steps)
-        return gan.gen_objective(config, hparams, Players(gen, disc), state.stats, batch)
+        return gan.gen_objective(config, hparams, Players(gen, disc), state.stats, batch, disc_follows=True)
 
     gen_slope, (loss_gen, gen_stats) = jax.grad(objective, has_aux=True)(state.params.gen)
     disc_slope, (loss_disc, penalty, disc_stats) = _disc_gradient(config, hparams, state.params, state.stats, batch)

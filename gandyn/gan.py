@@ -134,7 +134,9 @@ class Config:
     """Affine maps to a maxout unit (disc_net 'maxout')."""
     minibatch_layer: Literal["none", "stddev", "discrimination"] = "none"
     """What D's last layer sees of the other samples in the batch (`gandyn list minibatch_layers`)."""
-    initializer: Literal["he_normal", "glorot_uniform", "orthogonal", "normal_0.02"] = "he_normal"
+    initializer: Literal[
+        "he_normal", "he_uniform", "glorot_uniform", "lecun_normal", "uniform_fan_in", "orthogonal", "normal_0.02"
+    ] = "he_normal"  # fmt: skip
     """Distribution of the initial kernels of both players; biases start at zero."""
     gen_optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "optimistic_adam"] = "adam"
     """Optimizer of G."""
@@ -582,18 +584,22 @@ def disc_objective(
 
 
 def gen_objective(
-    config: Config, hparams: HParams, params: Players, stats: Players, batch: Batch
+    config: Config, hparams: HParams, params: Players, stats: Players, batch: Batch, disc_follows: bool = False
 ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-    """What G minimizes: loss + penalty, the loss alone, and G's collections after it."""
+    """What G minimizes: loss + penalty, the loss alone, and G's collections after it.
+
+    `disc_follows`: D's parameters depend on G's, so that in a zero-sum game the real part of V, too, is G's to move.
+    """
     play = _play(config, params, stats, batch.pairs)
     loss = _gen_loss(config, hparams, play)
+    objective = -_disc_loss(config, hparams, play) if disc_follows and LOSSES[config.loss].zero_sum else loss
     if config.gradient_norm not in ("gen", "both"):
-        return loss, (loss, play.stats.gen)
+        return objective, (loss, play.stats.gen)
     other = jax.grad(
         lambda disc: _disc_loss(config, hparams, _play(config, params._replace(disc=disc), stats, batch.pairs))
     )(params.disc)
     penalty = 0.5 * hparams.gradient_norm_weight * optax.tree.norm(other, squared=True)
-    return loss + penalty, (loss, play.stats.gen)
+    return objective + penalty, (loss, play.stats.gen)
 
 
 # ---- optimizers and schedules

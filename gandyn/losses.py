@@ -61,6 +61,7 @@ class Loss(NamedTuple):
       reference: paper and equation.
       scale: where the optimum has a factor that is an integral over p and q: (critic's real (N,), fake outputs (N,))
         -> that factor; None where the critic needs none.
+      zero_sum: whether G minimizes V itself (of which `gen` is the part that moves with G's samples).
     """
 
     disc: Callable[..., jax.Array]
@@ -70,6 +71,7 @@ class Loss(NamedTuple):
     optimum: str
     reference: str
     scale: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    zero_sum: bool = False
 
 
 def _identity(log_ratio: jax.Array, params: LossParams = DEFAULTS) -> jax.Array:
@@ -342,6 +344,7 @@ LOSSES: dict[str, Loss] = {
         equilibrium=_logistic_equilibrium,
         optimum="2 JSD(p, q) - log 4 (without label smoothing)",
         reference="Goodfellow et al. 2014, eq. 1 (the saturating generator loss)",
+        zero_sum=True,
     ),
     "non_saturating": Loss(
         disc=_logistic_disc,
@@ -358,6 +361,7 @@ LOSSES: dict[str, Loss] = {
         equilibrium=_constant(0.0),
         optimum="W1(p, q) over 1-Lipschitz D (a Kantorovich potential: no function of p/q)",
         reference="Arjovsky et al. 2017, eq. 2; the constraint on D is the penalty's business",
+        zero_sum=True,
     ),
     "hinge": Loss(
         disc=_hinge_disc,

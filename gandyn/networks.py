@@ -24,11 +24,15 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 INITIALIZERS: dict[str, nn.initializers.Initializer] = {
     "he_normal": nn.initializers.he_normal(),
+    "he_uniform": nn.initializers.he_uniform(),
     "glorot_uniform": nn.initializers.glorot_uniform(),
+    "lecun_normal": nn.initializers.lecun_normal(),
+    "uniform_fan_in": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
     "orthogonal": nn.initializers.orthogonal(),
     "normal_0.02": nn.initializers.normal(0.02),
 }
-"""Kernel initializers; biases start at zero. `HParams.init_scale` multiplies every kernel."""
+"""Kernel initializers; biases start at zero. `HParams.init_scale` multiplies every kernel. `uniform_fan_in` is
+PyTorch's default, uniform within +-1 / sqrt(fan-in)."""
 
 GENERATORS: dict[str, str] = {
     "mlp": "hidden layers, then an affine one",

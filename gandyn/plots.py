@@ -7,7 +7,7 @@ shown, nothing is left open, no global setting changes. Save one with ``figure.s
 import functools
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -386,20 +386,12 @@ def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
     return means[mode] + stds[mode, None] * rng.normal(size=(n, 2))
 
 
-def _decision_value(loss: str, surface: NDArray) -> float:
-    """D's output where it takes real and fake for equally likely; the median where D is known up to a constant only."""
-    if loss in ("wasserstein", "relativistic"):
-        return float(np.nanmedian(surface)) if np.isfinite(surface).any() else 0.0
-    return 0.5 if loss == "least_squares" else 0.0
-
-
 @_styled
 def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps: Sequence[int] | None = None) -> Figure:
     """Generated samples over real ones as training goes on: one row a run, one column a step.
 
     Where D's surface was kept it is the background: red where D says real, blue where it says fake, white at its
-    decision value (0, or 1/2 for least squares; the median over the row where D is defined up to a constant only), on
-    one scale a row.
+    decision value (the median over the row where D is defined up to a constant only), on one scale a row.
 
     Args:
         results: the dataset, with ``samples``.
@@ -435,7 +427,9 @@ def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps:
         heights, norm, mappable = np.full(columns.size, np.nan), None, None
         if "surface" in results:
             heights = np.asarray(results["surface"].isel(run=position, step=columns).values, float)
-            middle = _decision_value(str(results["loss"].values[position]), heights)
+            middle = float(results["decision"].values[position])
+            if not math.isfinite(middle):
+                middle = float(np.nanmedian(heights)) if np.isfinite(heights).any() else 0.0
             away = np.abs(heights[np.isfinite(heights)] - middle)
             spread = float(np.quantile(away, 0.98)) if away.size else 0.0
             norm = Normalize(middle - (spread or 1.0), middle + (spread or 1.0))
@@ -559,4 +553,67 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
         loc="outside upper center",
         ncols=3,
     )
+    return figure
+
+
+@_styled
+def gallery(
+    results: xr.Dataset,
+    rows: Mapping[str, Mapping[str, str]],
+    metrics: Sequence[str] = ("modes", "high_quality", "jsd", "lag"),
+    costs: Mapping[str, float] | None = None,
+) -> Figure:
+    """Recipes side by side at the last step: one row a recipe, one panel a metric, one colour a series.
+
+    Dots with bars are means over seeds with 95 % intervals, faint points are single runs. Modes are a share of the
+    target's. A metric that a loss does not have is a dash; runs that diverged are counted at the right of the first
+    panel and are in no mean.
+
+    Args:
+        results: the dataset.
+        rows: label of a row -> label of a series -> recipe.
+        metrics: names of metrics.
+        costs: label of a row -> cost of a step relative to one of them, drawn as bars in a last panel.
+    """
+    series = list(dict.fromkeys(name for each in rows.values() for name in each))
+    columns = len(metrics) + (costs is not None)
+    figure = Figure(figsize=(2.2 + 2.1 * columns, 1.2 + 0.19 * len(rows) * (len(series) + 0.6)), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
+    places = {label: -float(i) for i, label in enumerate(rows)}
+    height = 0.8 / len(series)
+    colors = dict(zip(series, (COLORS["value"], COLORS["value_batch"], COLORS["best_disc"]), strict=False))
+    fails = stats.diverged(results)
+    for ax, metric in zip(axes, metrics, strict=False):
+        final = stats.final(results, metric)
+        if metric == "modes":
+            final = final / stats.num_modes(results)
+        for label, recipes in rows.items():
+            for name, recipe in recipes.items():
+                runs = stats.runs_of(results, recipe)
+                y = places[label] + height * ((len(series) - 1) / 2 - series.index(name))
+                x = final[runs][np.isfinite(final[runs])]
+                if x.size == 0:
+                    ax.text(0.5, y, "-", transform=ax.get_yaxis_transform(), ha="center", va="center")
+                    continue
+                ax.plot(x, y + _aside(x.size, 0.8 * height), ".", color=colors[name], alpha=0.25, markersize=2.5)
+                mean = stats.mean_interval(x)
+                ax.plot([mean.low, mean.high], [y, y], color=colors[name], linewidth=1.6)
+                ax.plot(mean.value, y, "o", color=colors[name], markersize=4, markeredgecolor="white")
+                if fails[runs].any() and ax is axes[0]:
+                    text = f"{int(fails[runs].sum())} diverged"
+                    ax.text(1.0, y, text, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6)
+        attrs = results[metric].attrs
+        ax.set_xlabel("modes covered, share" if metric == "modes" else attrs.get("long_name", metric).split(",")[0])
+    if costs is not None:
+        ax = axes[-1]
+        known = {label: cost for label, cost in costs.items() if label in places}
+        ax.barh([places[label] for label in known], list(known.values()), height=0.5, color=COLORS["real"])
+        for label, cost in known.items():
+            ax.text(cost, places[label], f" {cost:.1f}", va="center", fontsize=7)
+        ax.set_xlabel("cost of a step, relative")
+        ax.margins(x=0.2)
+    axes[0].set_yticks(list(places.values()), [_text(label, 26) for label in places])
+    axes[0].set_ylim(-len(rows) + 0.5, 0.5)
+    handles = [Line2D([], [], color=colors[name], marker="o", markersize=4, label=_text(name)) for name in series]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(series))
     return figure

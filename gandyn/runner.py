@@ -178,6 +178,7 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
             "extent": (("run",), per_run(boxes[id(s)][1] for s in settings), units),
             "best_loss_disc": (("run", "mode"), per_run(_best_losses(s)[0] for s in settings), {"units": "loss"}),
             "best_loss_gen": (("run", "mode"), per_run(_best_losses(s)[1] for s in settings), {"units": "loss"}),
+            "decision": (("run",), per_run(_decision(s) for s in settings), {"units": "output of D"}),
             "equilibrium": (("run",), per_run(_equilibrium(s) for s in settings), {"units": "value"}),
         },
         num_samples=measure_config.keep_samples,
@@ -194,6 +195,14 @@ def _best_losses(setting: Setting) -> np.ndarray:
         return np.full((2, len(weights)), np.nan)
     params = LossParams(*(float(number) for number in gan.loss_params(setting.hparams)))
     return losses.of_modes(config.loss, len(weights), params, config.packing)
+
+
+def _decision(setting: Setting) -> float:
+    """D's output where real and fake are equally likely; NaN where it is known up to a constant, or not at all."""
+    critic = LOSSES[setting.config.loss].critic
+    if critic is None or setting.config.loss.startswith("relativistic"):
+        return math.nan
+    return float(critic(np.float32(0), gan.loss_params(setting.hparams)))
 
 
 def _equilibrium(setting: Setting) -> Any:

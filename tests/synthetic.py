@@ -149,6 +149,7 @@ def make(
     dataset["target_weights"] = (("run", "mode"), np.full((runs, num_modes), 1 / num_modes))
     dataset["target_center"] = (("run", "xy"), np.zeros((runs, 2)))
     dataset["extent"] = ("run", np.full(runs, half))
+    dataset["decision"] = ("run", np.where(wasserstein, np.nan, 0.0))
     for row, name in enumerate(("best_loss_disc", "best_loss_gen")):
         best = {str(loss): of_modes(str(loss), num_modes)[row] for loss in set(losses)}
         dataset[name] = (("run", "mode"), np.stack([best[loss] for loss in losses]))

@@ -85,10 +85,11 @@ def test_help_of_run_names_every_field(capsys):
 def test_list_has_one_line_for_every_entry(capsys):
     cli.main(["list"])
     text = capsys.readouterr().out
-    for names in (gandyn.losses.LOSSES, gandyn.penalties.PENALTIES, gandyn.dynamics.DYNAMICS, gandyn.targets.TARGETS):
+    known = (gandyn.losses.LOSSES, gandyn.penalties.PENALTIES, gandyn.dynamics.DYNAMICS, gandyn.targets.TARGETS)
+    for names in (*known, gandyn.presets.PRESETS, gandyn.networks.GENERATORS, gandyn.networks.NORMS):
         for name in names:
             assert f"\n  {name} " in text
-    assert "losses, penalties" in refused(capsys, "list", "loses")
+    assert "losses, presets, penalties" in refused(capsys, "list", "loses")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from gandyn import targets
 from gandyn.coverage import CONVENTIONS, Convention, coverage, label_accuracy, nearest_mode
 from gandyn.targets import GaussianMixture
 
-# facts.md: mass of a 2D Gaussian within this many std.
+# Known values: mass of a 2D Gaussian within this many std.
 MASS = {1: 0.393469, 2: 0.864665, 3: 0.988891, 4: 0.999665}
 
 RING = targets.ring(num_modes=8, radius=1.0, std=0.02)  # modes 38 std apart: no sample is near two
@@ -76,7 +76,7 @@ class TestConventions:
 
 
 def test_published_conventions():
-    """facts.md: radii for quality and cover, share of all samples, number of samples."""
+    """Known values: radii for quality and cover, share of all samples, number of samples."""
     assert {name: tuple(convention)[:4] for name, convention in CONVENTIONS.items()} == {
         "veegan": (3, 3, 0.0, 2500),
         "share": (3, 3, 0.01, 10_000),
@@ -88,7 +88,7 @@ def test_published_conventions():
 
 
 def test_share_covers_at_one_per_cent_and_not_below():
-    """facts.md: a mode counts as covered when *at least* 1 % of all samples are valid in it."""
+    """Known values: a mode counts as covered when *at least* 1 % of all samples are valid in it."""
     target = targets.line(2, spacing=1.0, std=0.1)
     means = np.asarray(target.means)
     for num, modes in ((99, 1), (101, 2), (100, 2)):

@@ -161,7 +161,13 @@ REMEMBERING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fields", REMEMBERING.values(), ids=REMEMBERING)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(each, id=label, marks=[pytest.mark.slow] * (i > 1))
+        for i, (label, each) in enumerate(REMEMBERING.items())
+    ],
+)
 def test_everything_that_is_remembered_replays(fields):
     """In one piece, in pieces, alone, elsewhere, beside a run that diverges, measured or not."""
     config = dataclasses.replace(SHALLOW, **fields)

@@ -100,7 +100,7 @@ def assert_spectrum(got: np.ndarray, want: Any, tolerance: float = 2e-6) -> None
     assert np.all((distance.min(axis=1) < tolerance) | (np.abs(got) < 1e-3)), (got, want)
 
 
-# ---- the Dirac-GAN: eigenvalues of the flow at the equilibrium, facts of Mescheder et al. 2018
+# ---- the Dirac-GAN: eigenvalues of the flow at the equilibrium, of Mescheder et al. 2018
 
 FLOW: dict[str, tuple[dict[str, Any], dict[str, float], complex]] = {
     "minimax": ({"loss": "minimax"}, {}, 0.5j),
@@ -158,8 +158,8 @@ def test_dirac_flow_under_instance_noise(variance):
     assert np.all(distance < 0.02 * variance)
 
 
-# facts: final radius from (1, 1), step 0.2, 500 steps (alternating: G first; R1 as reg * psi in D's gradient). Their D
-# maximizes f(psi theta), f(t) = -log(1 + exp(-t)): a psi of the other sign.
+# Known values: final radius from (1, 1), step 0.2, 500 steps (alternating: G first; R1 as reg * psi in D's gradient).
+# Their D maximizes f(psi theta), f(t) = -log(1 + exp(-t)): a psi of the other sign.
 RADII = {
     ("minimax", 0.0): (3.096949, 1.421019),
     ("non_saturating", 0.0): (0.640207, 0.283923),
@@ -246,7 +246,7 @@ def test_linear_field(rule, h, e):
 
 
 def test_published_contractions():
-    """facts: the numbers themselves."""
+    """The numbers themselves."""
 
     def largest(rule: str, h: float, e: float = 0.0) -> float:
         config = linear(dynamics=rule)

@@ -83,7 +83,7 @@ F_GAN = {
     ),
 }
 
-# facts.md: N(0,1) against N(d,1): JSD, logistic disc*, non-saturating generator at D*, TV, integral of pq/(p+q).
+# Known values: N(0,1) against N(d,1): JSD, logistic disc*, non-saturating generator at D*, TV, integral of pq/(p+q).
 GAUSSIANS = {
     0.5: (0.030311, 1.325672, 0.787836, 0.197413, 0.470527),
     1.0: (0.111421, 1.163451, 1.081726, 0.382925, 0.397973),
@@ -516,7 +516,7 @@ def test_critic_maximizes_the_integrand_at_every_point(name, log_ratio):
         assert float(jax.grad(integrand)(best)) == pytest.approx(0, abs=1e-6)
 
 
-# facts.md, K = 8: k modes covered, logistic disc, non-saturating generator.
+# Known values, K = 8: k modes covered, logistic disc, non-saturating generator.
 MODES = {
     8: (1.3863, 0.6931),
     7: (1.2955, 0.7621),
@@ -566,7 +566,7 @@ class TestModes:
             np.testing.assert_allclose(got[1], gen(share), rtol=2e-5, atol=2e-6)
 
     def test_labels_of_least_squares(self):
-        # D's loss by the square of b - a; facts for 0 and 1.
+        # D's loss by the square of b - a; known for 0 and 1.
         got = of_modes("least_squares", 8, LossParams(label_fake=-1.0, label_real=1.0))
         np.testing.assert_allclose(got[0], 4 * self.K / (2 * (self.K + 8)), atol=1e-5)
 

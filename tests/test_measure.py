@@ -1,6 +1,6 @@
 """What is measured of packs, classes, noisy games, minibatch layers and averages, against closed forms.
 
-An affine G of Gaussian noise makes q exactly Gaussian. facts.md, N(0, I) against N(d, I): JSD and logistic optimum.
+An affine G of Gaussian noise makes q exactly Gaussian. Known values, N(0, I) against N(d, I): JSD and logistic optimum.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def state_of(config: Config, target: targets.GaussianMixture, gen: Any, disc: An
 
 @functools.cache
 def program(config: Config, measure_config: MeasureConfig, size: int):
-    return jax.jit(functools.partial(measure.measure, config, measure_config, size))
+    return haste.jit(functools.partial(measure.measure, config, measure_config, size))
 
 
 def measured(
@@ -81,7 +81,7 @@ def test_packs(m, d, joint):
     assert worse["value_best"] == pytest.approx(LOGISTIC[joint], abs=2 * m * TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["constant", "annealed"])
+@pytest.mark.parametrize("kind", ["constant", pytest.param("annealed", marks=pytest.mark.slow)])
 def test_noise(kind):
     """Noise of variance 3 on both sides of N(0, I), N((2, 0), I): one std apart. The JSD is without it."""
     config = dataclasses.replace(AFFINE, instance_noise=kind)
@@ -177,7 +177,7 @@ def test_best_value_of_every_formula(loss, numbers):
 
 
 class TestMinibatchLayers:
-    @pytest.mark.parametrize("layer", ["stddev", "discrimination"])
+    @pytest.mark.parametrize("layer", ["stddev", pytest.param("discrimination", marks=pytest.mark.slow)])
     def test_value_is_that_of_fresh_minibatches(self, layer):
         """E over minibatches of the training size, against 2,000 of them; G is collapsed, which such a D sees."""
         config = Config(gen_depth=0, disc_width=8, disc_depth=1, minibatch_layer=layer, batch_size=32)

@@ -187,7 +187,7 @@ class TestLossAgainstCoverage:
         assert sum(line.get_marker() == "x" for a in figure.axes for line in a.get_lines()) == 1
 
     def test_reference_points(self, results: xr.Dataset):
-        # facts.md: K = 8, k = 1, 2, 4, 6, 7, 8.
+        # Known values: K = 8, k = 1, 2, 4, 6, 7, 8.
         k = np.array([1, 2, 4, 6, 7, 8]) - 1
         ax = plots.loss_against_coverage(results, recipe="non_saturating").axes[0]
         best = next(line for line in ax.get_lines() if line.get_marker() == "D")

@@ -20,7 +20,7 @@ from gandyn.measure import MeasureConfig
 NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
 AFFINE = Config(gen_depth=0, disc_depth=0, latent_dim=2)
 
-# facts.md: N(0, I) against N(d, I): JSD, logistic disc*, TV, integral of pq/(p+q).
+# Known values: N(0, I) against N(d, I): JSD, logistic disc*, TV, integral of pq/(p+q).
 GAUSSIANS = {
     0.5: (0.030311, 1.325672, 0.197413, 0.470527),
     1.0: (0.111421, 1.163451, 0.382925, 0.397973),

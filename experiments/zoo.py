@@ -1,0 +1,178 @@
+"""Twelve recipes of the literature under one protocol: what each covers, how well, and what a step of it costs.
+
+Trains them on a ring of eight and on a grid of twenty-five Gaussians, many seeds each, all with the same networks,
+batch size and number of generator steps, and all but one with the same optimizer; writes a results folder and a figure.
+"""
+
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import xarray as xr
+
+import gandyn
+from gandyn import checks, cli, ensemble, stats, truth
+
+CRITIC = {"loss": "wasserstein", "disc_steps": 3}
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "saturating": ({"loss": "minimax"}, {}),
+    "non-saturating": ({"loss": "non_saturating"}, {}),
+    "least squares": ({"loss": "least_squares"}, {}),
+    "Wasserstein, clipped": (
+        CRITIC | {"penalty": "clip", "gen_optimizer": "rmsprop", "disc_optimizer": "rmsprop"},
+        {"clip_bound": 0.1, "beta2_gen": 0.99, "beta2_disc": 0.99},
+    ),
+    "Wasserstein, gradient penalty": (CRITIC | {"penalty": "wgan_gp"}, {"penalty_weight": 1.0}),
+    "hinge, spectral norm": ({"loss": "hinge", "disc_norm": "spectral"}, {}),
+    "R1": ({"penalty": "r1"}, {"penalty_weight": 0.1}),
+    "relativistic, R1 + R2": ({"loss": "relativistic", "penalty": "r1_r2"}, {"penalty_weight": 0.1}),
+    "packs of two": ({"packing": 2}, {}),
+    "unrolled, five steps": ({"loss": "minimax", "dynamics": "unrolled", "unroll_steps": 5}, {}),
+    "annealed noise": ({"instance_noise": "annealed"}, {"noise_std": 0.3}),
+    "top-k": ({"top_k": True}, {"top_k_share": 0.5, "top_k_decay": 0.999}),
+}
+"""Label -> what it sets in Config and in HParams; the non-saturating loss, alternating, where it says nothing else."""
+
+TARGETS = {"ring of 8": gandyn.targets.ring, "grid of 25": gandyn.targets.grid}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {"num_seeds": 4, "num_steps": 500, "width": 32},
+    "standard": {"num_seeds": 64, "num_steps": 3_000, "width": 64},
+    "large": {"num_seeds": 64, "num_steps": 30_000, "width": 128},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options left out are those of the preset."""
+
+    preset: Literal["small", "standard", "large"] = "standard"
+    """small: a few minutes on two cores, most of them compiling; standard: under an hour; large: a GPU's."""
+    recipes: tuple[str, ...] = tuple(RECIPES)
+    """Which of the recipes to run."""
+    num_seeds: int | None = None
+    """Runs of each recipe on each target: seeds 0, 1, 2, ..."""
+    num_steps: int | None = None
+    """Generator updates."""
+    width: int | None = None
+    """Units in each of the two hidden layers of both networks."""
+    batch_size: int = 128
+    """Samples (packs) in a minibatch."""
+    lr: float = 1e-3
+    """Learning rate of both players."""
+    beta1: float = 0.5
+    """First-moment decay of both players' Adam."""
+    out: Path = Path("runs/zoo")
+    """Results folder; the figure is zoo.png in it."""
+    overwrite: bool = False
+    """Replace results that the folder already holds."""
+
+    def filled(self) -> "Options":
+        """With the preset's values where none was given."""
+        missing = {name: value for name, value in PRESETS[self.preset].items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
+
+
+def settings(options: Options) -> dict[str, tuple[gandyn.Config, gandyn.HParams]]:
+    """Label -> what is compiled and what is traced, for the recipes asked for."""
+    for label in options.recipes:
+        checks.choice("recipes", label, RECIPES)
+    checks.whole("num_seeds", options.num_seeds)
+    checks.whole("num_steps", options.num_steps)
+    shared = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
+    rates = {"lr_gen": options.lr, "lr_disc": options.lr, "beta1_gen": options.beta1, "beta1_disc": options.beta1}
+    rates["noise_steps"] = options.num_steps
+    return {
+        label: (gandyn.Config(**shared | RECIPES[label][0]), gandyn.HParams(**rates | RECIPES[label][1]))
+        for label in options.recipes
+    }
+
+
+def train(options: Options) -> xr.Dataset:
+    """The results of every recipe on every target."""
+    made = settings(options)
+    num_steps: int = options.num_steps  # pyright: ignore[reportAssignmentType]
+    rows = [(label, name) for label in made for name in TARGETS]
+    return gandyn.run(
+        [TARGETS[name]() for _, name in rows],
+        [made[label][0] for label, _ in rows],
+        [made[label][1] for label, _ in rows],
+        seeds=range(options.num_seeds),  # pyright: ignore[reportArgumentType]
+        num_steps=num_steps,
+        measure_every=max(1, num_steps // 6),
+        out=options.out,
+        recipes=[f"{label}, {name}" for label, name in rows],
+        overwrite=options.overwrite,
+        title="Twelve recipes under one protocol",
+    )
+
+
+def costs(options: Options, repeats: int = 5) -> dict[str, float]:
+    """Label -> time of a step relative to the first recipe's: medians of turns taken one after the other."""
+    target, measure_config = gandyn.targets.ring(), gandyn.MeasureConfig()
+    size = truth.grid_cells(target, measure_config.bandwidth)
+    num_runs = 2 * len(jax.local_devices())
+    training: dict[str, tuple[ensemble.Ensemble, Any, Any]] = {}
+    for label, (config, hparams) in settings(options).items():
+        many = ensemble.make_ensemble(config, measure_config, size, num_runs)
+        runs = many.place(ensemble.stack_runs([target] * num_runs, [hparams] * num_runs, range(num_runs)))
+        training[label] = many, runs, many.advance(many.init(runs), runs, 1)
+    seconds: dict[str, list[float]] = {label: [] for label in training}
+    for _ in range(repeats):
+        for label, (many, runs, states) in training.items():
+            jax.block_until_ready(states)
+            start = time.perf_counter()
+            states = jax.block_until_ready(many.advance(states, runs, 100))
+            seconds[label].append(time.perf_counter() - start)
+            training[label] = many, runs, states
+    first = statistics.median(next(iter(seconds.values())))
+    return {label: statistics.median(times) / first for label, times in seconds.items()}
+
+
+def table(results: xr.Dataset, options: Options, cost: Mapping[str, float]) -> str:
+    """Means over seeds with 95 % intervals, as text."""
+    lines = [f"{'':44s} {'modes':>18s} {'high quality':>20s} {'JSD':>22s} {'lag':>22s}   cost"]
+    for label in options.recipes:
+        for name in TARGETS:
+            runs = stats.runs_of(results, f"{label}, {name}")
+            cells = []
+            for metric, digits in (("modes", 1), ("high_quality", 2), ("jsd", 3), ("lag", 3)):
+                final = stats.final(results, metric)[runs]
+                mean = stats.mean_interval(final[final == final])
+                cells.append(f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]")
+            lost = int(stats.diverged(results)[runs].sum())
+            lines.append(
+                f"{label + ', ' + name:44s} {cells[0]:>18s} {cells[1]:>20s} {cells[2]:>22s} {cells[3]:>22s}   "
+                f"{cost[label]:.2f}" + (f"   ({lost} diverged)" if lost else "")
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run, time, print the table, draw the figure."""
+    out = Options.out
+    try:
+        options = cli.parse(Options, sys.argv[1:], "python experiments/zoo.py", __doc__ or "").filled()
+        out = options.out
+        results = train(options)
+    except ValueError as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"interrupted; what was measured so far is in {out}", file=sys.stderr)
+        sys.exit(130)
+    cost = costs(options)
+    print(table(results, options, cost))
+    rows = {label: {name: f"{label}, {name}" for name in TARGETS} for label in options.recipes}
+    figure = gandyn.plots.gallery(results, rows, costs=cost)
+    figure.savefig(out / "zoo.png", dpi=150)
+    print(f"\nresults: {out}\nfigure:  {out / 'zoo.png'}")
+
+
+if __name__ == "__main__":
+    main()

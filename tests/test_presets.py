@@ -1,0 +1,143 @@
+"""Presets: each is what its source says, in its numbers, and runs from the command line."""
+
+import dataclasses
+
+import haste
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gandyn
+from gandyn import cli, dynamics, gan, presets
+from gandyn.presets import PRESETS
+
+
+def options(name: str, *flags: str) -> cli.RunOptions:
+    """What `gandyn run --preset NAME` would run."""
+    known = cli._RUN_FIELDS | cli._RECIPE_FIELDS
+    given = cli._flags(presets.fields(name), known, name)
+    return cli.parse(cli.RunOptions, [*given, *flags], "gandyn run", "")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_one_is_a_run(name):
+    made = options(name)
+    gan.check(made.target.build(), made.config, made.hparams)
+    cli.parse_seeds(made.seeds)
+    assert made.num_steps >= 10_000
+    assert made.num_steps % made.measure_every == 0
+    # Nothing is written down that is the default anyway, but for what says what the preset is.
+    fields = presets.fields(name)
+    given = {"width": 128, "num_modes": 8, "radius": 1.0, "spacing": 2.0, "std": 0.05, "target": "ring"}
+    defaults = vars(gan.Config()) | vars(gan.HParams())
+    assert not [
+        key
+        for key, value in fields.items()
+        if key in defaults
+        and defaults[key] == value
+        and not key.endswith(("width", "depth", "optimizer", "beta1"))
+        and key not in given
+        and not key.startswith(("packing", "lr_", "beta1_", "clip_bound"))
+    ]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_one_trains(name):
+    """Two steps of its own program, narrower: finite."""
+    made = options(name)
+    config = dataclasses.replace(
+        made.config, gen_width=8, disc_width=8, batch_size=16, dataset_size=min(made.config.dataset_size, 64)
+    )
+    hparams = jax.tree.map(jnp.float32, made.hparams)
+    target = made.target.build()
+    state = haste.jit(gan.init, static_argnums=0)(config, hparams, target, jax.random.key(0))
+    step = haste.jit(dynamics.step, static_argnums=0)
+    for _ in range(2):
+        state = step(config, hparams, target, state)
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.logged)))
+
+
+def test_a_copy_is_given():
+    presets.fields("wgan")["loss"] = "hinge"
+    assert PRESETS["wgan"].fields["loss"] == "wasserstein"
+    with pytest.raises(ValueError, match=r"preset: got 'wgans'; allowed: .*did you mean 'wgan'"):
+        presets.fields("wgans")
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+@pytest.mark.parametrize(("kind", "modes", "std"), [("ring", 8, 0.01), ("grid", 25, 0.05)])
+def test_pacgan(kind, modes, std, m):
+    """As published: G 2-400x4-2 batch norm, ReLU; D 3 maxout layers of 200, 5 pieces; init std 0.02; Adam 1e-4, 0.8."""
+    made = options(f"pacgan_{m}_{kind}")
+    target, config, hparams = made.target.build(), made.config, made.hparams
+    assert (target.num_modes, float(target.stds[0])) == (modes, np.float32(std))
+    spacing = float(jnp.linalg.norm(target.means[1] - target.means[0]))
+    assert spacing == pytest.approx(2.0 if kind == "grid" else 2 * np.sin(np.pi / 8), rel=1e-5)
+    assert (config.gen_width, config.gen_depth, config.gen_norm, config.gen_activation) == (400, 4, "batch", "relu")
+    assert (config.disc_net, config.disc_width, config.disc_depth, config.maxout_pieces) == ("maxout", 200, 3, 5)
+    assert (config.initializer, config.latent_dim, config.batch_size) == ("normal_0.02", 2, 100)
+    assert (config.packing, config.dataset_size, made.num_steps) == (m, 100_000, 400_000)
+    assert (hparams.lr_gen, hparams.lr_disc, hparams.beta1_gen, hparams.beta1_disc) == (1e-4, 1e-4, 0.8, 0.8)
+    assert len(cli.parse_seeds(made.seeds)) == 10
+    shapes = jax.eval_shape(lambda: gan.init(config, hparams, target, jax.random.key(0)).params)
+    sizes = [leaf.shape for leaf in jax.tree.leaves(shapes.disc) if len(leaf.shape) == 2]
+    assert sorted(sizes) == sorted([(2 * m, 1000), (200, 1000), (200, 1000), (200, 1)])
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("alpha_gan", "alpha"), ("alpha_gan_non_saturating", "alpha_non_saturating")]
+)
+def test_alpha_gan(name, loss):
+    """As published: G 400x4 ReLU, D 200x4 LeakyReLU(0.2), Adam 1e-4 (0.9, 0.99), batch 128, 156,000 steps."""
+    made = options(name)
+    config, hparams = made.config, made.hparams
+    assert (config.loss, config.gen_width, config.gen_depth, config.gen_activation) == (loss, 400, 4, "relu")
+    assert (config.disc_width, config.disc_depth, config.disc_activation) == (200, 4, "leaky_relu")
+    assert (hparams.lr_gen, hparams.beta1_disc, hparams.beta2_gen, config.batch_size) == (1e-4, 0.9, 0.99, 128)
+    assert (made.num_steps, len(cli.parse_seeds(made.seeds))) == (156_000, 200)
+
+
+def test_wgan():
+    made = options("wgan")
+    assert (made.config.disc_optimizer, made.hparams.lr_disc, made.hparams.clip_bound) == ("rmsprop", 5e-5, 0.01)
+    assert (made.config.disc_steps, made.config.penalty, made.config.batch_size) == (5, "clip", 64)
+
+
+def test_flags_and_files_win_over_a_preset(tmp_path, monkeypatch):
+    seen = {}
+
+    def run(*args, **kwargs):
+        seen["settings"], seen["kwargs"] = args, kwargs
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.runner, "run", run)
+    file = tmp_path / "run.toml"
+    file.write_text('preset = "pacgan_2_ring"\nbatch_size = 17\n')
+    with pytest.raises(SystemExit):
+        cli.main(["run", str(file), "--packing", "3", "--seeds", "1"])
+    (target,), (config,), (hparams,), seeds, num_steps, *_ = seen["settings"]
+    assert (config.packing, config.batch_size, config.gen_norm, hparams.beta1_gen) == (3, 17, "batch", 0.8)
+    assert (seeds, num_steps, target.num_modes) == ([1], 400_000, 8)
+    assert seen["kwargs"]["recipes"] == ["pacgan_2_ring"]
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    small = ["--gen-width", "8", "--disc-width", "8", "--num-steps", "2", "--measure-every", "1", "--batch-size", "8"]
+    more = ["--seeds", "0:2", "--num-nodes", "64", "--num-density-nodes", "1024", "--dataset-size", "50"]
+    cli.main(["run", "--preset", "pacgan_3_grid", "--out", str(tmp_path / "results"), *small, *more])
+    results = gandyn.open_results(tmp_path / "results")
+    assert set(results.recipe.values) == {"pacgan_3_grid"}
+    assert np.isfinite(results.value_best.values).all()
+    # What is recorded runs again, without the preset's name.
+    again = tmp_path / "again.toml"
+    again.write_text(results.attrs["configuration"])
+    cli.main(["run", str(again), "--out", str(tmp_path / "again")])
+    np.testing.assert_array_equal(gandyn.open_results(tmp_path / "again").value.values, results.value.values)
+
+
+def test_unknown_names_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "--preset", "pacgan_2_rings"])
+    assert stop.value.code == 2
+    assert "did you mean 'pacgan_2_ring'" in capsys.readouterr().err
