@@ -28,10 +28,10 @@ run: $(VENV)/.stamp-run ## the first experiment: what a GAN's loss says beside t
 	"$(BIN)/python" experiments/loss_vs_value.py --overwrite $(ARGS)
 
 test: $(VENV)/.stamp-dev ## the tests, without the slow ones
-	@"$(BIN)/python" -m pytest -n $(WORKERS) $(ARGS)
+	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 slow: $(VENV)/.stamp-dev ## the tests marked slow
-	@"$(BIN)/python" -m pytest -n $(WORKERS) -m slow $(ARGS)
+	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff check, ruff format --check, pyright; changes nothing
 	"$(BIN)/python" -m ruff check .

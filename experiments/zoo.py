@@ -42,7 +42,7 @@ TARGETS = {"ring of 8": gandyn.targets.ring, "grid of 25": gandyn.targets.grid}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_seeds": 4, "num_steps": 500, "width": 32},
-    "standard": {"num_seeds": 64, "num_steps": 3_000, "width": 64},
+    "standard": {"num_seeds": 64, "num_steps": 4_000, "width": 32},
     "large": {"num_seeds": 64, "num_steps": 30_000, "width": 128},
 }
 
@@ -52,7 +52,7 @@ class Options:
     """Options left out are those of the preset."""
 
     preset: Literal["small", "standard", "large"] = "standard"
-    """small: a few minutes on two cores, most of them compiling; standard: under an hour; large: a GPU's."""
+    """small: a few minutes on two cores, most of them compiling; standard: some twenty minutes; large: a GPU's."""
     recipes: tuple[str, ...] = tuple(RECIPES)
     """Which of the recipes to run."""
     num_seeds: int | None = None

@@ -5,6 +5,7 @@ fixed random frequencies are in other collections. `train` decides only which st
 those of the batch at hand, or the running ones. Shapes: B batch, Z latent dimension, C classes, W width.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -164,7 +165,9 @@ class _Body(nn.Module):
         for _ in range(self.depth):
             y = self._dense(pieces * self.width, x)
             if self.net == "maxout":
-                y = jnp.max(y.reshape(len(y), pieces, self.width), axis=1)
+                # Not jnp.max, whose gradient divides by the number of entries that equal the maximum: where the compiler
+                # computes the entries twice and rounds them differently, that is zero (seen on CPU).
+                y = functools.reduce(jnp.maximum, jnp.split(y, pieces, axis=1))
             if self.norm == "batch":
                 y = nn.BatchNorm(use_running_average=not train, momentum=0.9)(y)
             elif self.norm == "layer":

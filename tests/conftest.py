@@ -1,13 +1,8 @@
 """What every test runs under: strict jax, two virtual CPU devices, repeatable hypothesis examples."""
 
 import os
-import pathlib
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-# Programs that several tests compile, in workers and in the processes that tests start, are compiled once.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import hypothesis
 import jax

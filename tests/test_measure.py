@@ -231,8 +231,8 @@ def test_other_runs_have_no_such_metrics():
 
 
 def test_surface_of_packs_is_at_packs_of_one_point():
-    config = dataclasses.replace(AFFINE, packing=3)
-    state = state_of(config, NORMAL, affine(IDENTITY, [0, 0]), affine([[1], [10], [1], [10], [1], [10]], [0.5]))
-    run = program(config, MEASURE, grid_cells(NORMAL, MEASURE.bandwidth))
+    config = dataclasses.replace(AFFINE, packing=4)
+    state = state_of(config, NORMAL, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))
+    run = program(dataclasses.replace(config, loss="minimax"), MEASURE, grid_cells(NORMAL, MEASURE.bandwidth))
     surface = run(NORMAL, HParams(), state, np.int32(0), measure.node_bits(config, MEASURE)).surface
-    np.testing.assert_allclose(surface, 0.5 + 3 * np.array([[-66, -54], [54, 66]]), rtol=1e-5)
+    np.testing.assert_allclose(surface, 0.5 + 4 * np.array([[-66, -54], [54, 66]]), rtol=1e-5)
