@@ -59,8 +59,12 @@ def main() -> None:
     num_runs = 2 * len(jax.local_devices())
     training = {}
     for label, (fields, _) in RULES.items():
-        optimizers = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"} if label in SGD else {}
-        sizes = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
+        optimizers: dict[str, Any] = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"} if label in SGD else {}
+        sizes: dict[str, Any] = {
+            "gen_width": options.width,
+            "disc_width": options.width,
+            "batch_size": options.batch_size,
+        }
         config = gandyn.Config(**sizes | optimizers | fields)
         many = ensemble.make_ensemble(config, measure_config, size, num_runs)
         runs = many.place(ensemble.stack_runs([target] * num_runs, [gandyn.HParams()] * num_runs, range(num_runs)))

@@ -85,7 +85,12 @@ def settings(options: Options) -> dict[str, tuple[gandyn.Config, gandyn.HParams]
     checks.whole("num_seeds", options.num_seeds)
     checks.whole("num_steps", options.num_steps)
     shared = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
-    rates = {"lr_gen": options.lr, "lr_disc": options.lr, "beta1_gen": options.beta1, "beta1_disc": options.beta1}
+    rates: dict[str, Any] = {
+        "lr_gen": options.lr,
+        "lr_disc": options.lr,
+        "beta1_gen": options.beta1,
+        "beta1_disc": options.beta1,
+    }
     rates["noise_steps"] = options.num_steps
     return {
         label: (gandyn.Config(**shared | RECIPES[label][0]), gandyn.HParams(**rates | RECIPES[label][1]))

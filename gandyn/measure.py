@@ -190,9 +190,10 @@ def _values(
     density ratio on the nodes (A, 2, M, N). Where no optimal critic is known, the A first are NaN.
     """
     critics = jnp.full_like(ratios, jnp.nan) if loss.critic is None else loss.critic(ratios, params)
-    if loss.scale is not None:
+    scale = loss.scale
+    if scale is not None:
         # One number from all nodes: what it adapts to their noise is of the order of 1 / (M N).
-        factor = jax.vmap(lambda outputs: loss.scale(outputs[0], outputs[1]))(critics.reshape(len(critics), 2, -1))
+        factor = jax.vmap(lambda outputs: scale(outputs[0], outputs[1]))(critics.reshape(len(critics), 2, -1))
         critics = factor[:, None, None, None] * critics
     outputs = jnp.concatenate([critics, logits[None]])
     return -loss.disc(*batch_logits, params), truth.value(loss, outputs, params)
@@ -353,7 +354,7 @@ def measure(
     if config.gen_ema:
         both = jnp.concatenate([clean_real, generate(state.ema, pairs)])
         metrics["jsd_ema"], metrics["jsd_ema_se"] = divergence(log_ratios(state.ema, both, target, False))
-    if config.num_classes:
+    if own is not None:
         metrics["label_accuracy"] = label_accuracy(
             samples[0, : convention.num_samples], target, own, config.num_classes
         )

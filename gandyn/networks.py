@@ -165,8 +165,8 @@ class _Body(nn.Module):
         for _ in range(self.depth):
             y = self._dense(pieces * self.width, x)
             if self.net == "maxout":
-                # Not jnp.max, whose gradient divides by the number of entries that equal the maximum: where the compiler
-                # computes the entries twice and rounds them differently, that is zero (seen on CPU).
+                # Not jnp.max, whose gradient divides by the number of entries that equal the maximum: where the
+                # compiler computes the entries twice and rounds them differently, that is zero (seen on CPU).
                 y = functools.reduce(jnp.maximum, jnp.split(y, pieces, axis=1))
             if self.norm == "batch":
                 y = nn.BatchNorm(use_running_average=not train, momentum=0.9)(y)

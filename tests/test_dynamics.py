@@ -258,13 +258,16 @@ class TestStep:
     def test_data_set_is_drawn_once_and_reused(self):
         config = dataclasses.replace(SMALL, dataset_size=5)
         state = run(config, 0)
+        assert state.data is not None
         batch = jax.jit(functools.partial(gan.draw_batch, config, HParams()))(make_key(3), state.data, RING)
         known = {tuple(row) for row in np.asarray(state.data.points).tolist()}
         assert len(known) == 5
         drawn = {tuple(row) for row in np.asarray(batch.pairs.real).tolist()}
         assert drawn <= known
         assert len(drawn) > 1
-        np.testing.assert_array_equal(run(config, 2).data.points, state.data.points)
+        after = run(config, 2).data
+        assert after is not None
+        np.testing.assert_array_equal(after.points, state.data.points)
 
 
 # ---- optimizers against hand formulas
@@ -549,7 +552,7 @@ def trains(config: Config) -> None:
     step = haste.jit(functools.partial(dynamics.step, config))
     for _ in range(3):
         state = step(hparams, RING, state)
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert int(state.step) == 3
     numbers = (state.params, state.stats, state.ema, state.logged)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(numbers))

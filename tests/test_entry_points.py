@@ -12,8 +12,8 @@ import gandyn
 ROOT = Path(__file__).parent.parent
 
 
-def load_experiment():
-    return runpy.run_path(str(ROOT / "experiments" / "loss_vs_value.py"))
+def load_experiment(name: str = "loss_vs_value"):
+    return runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
 
 
 def test_experiment_runs_every_recipe_and_writes_its_page(tmp_path, monkeypatch, capsys):
@@ -58,6 +58,37 @@ def test_experiment_refuses_what_cannot_be_meant(arguments, message, tmp_path, m
         script["main"]()
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_the_zoo_draws_its_figure(tmp_path, monkeypatch, capsys):
+    script, out = load_experiment("zoo"), tmp_path / "results"
+    small = ["--num-seeds", "2", "--num-steps", "6", "--width", "8", "--batch-size", "16", "--out", str(out)]
+    chosen = ["--recipes", "non-saturating", "packs of two", "Wasserstein, clipped"]
+    monkeypatch.setattr(sys, "argv", ["zoo.py", *small, *chosen])
+    script["main"]()
+    assert (out / "zoo.png").stat().st_size > 20_000
+    printed = capsys.readouterr().out
+    assert printed.count("ring of 8") == printed.count("grid of 25") == 3
+    assert set(gandyn.open_results(out).recipe.values) == {
+        f"{label}, {target}" for label in chosen[1:] for target in ("ring of 8", "grid of 25")
+    }
+
+
+def test_every_recipe_of_the_zoo_is_valid():
+    script = load_experiment("zoo")
+    made = script["settings"](script["Options"]().filled())
+    assert len(made) == len(set(made.values())) == 12
+    assert len({config for config, _ in made.values()}) == 12
+
+
+def test_the_zoo_refuses_what_cannot_be_meant(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "--recipes", "hinges", "--out", str(tmp_path / "results")])
+    with pytest.raises(SystemExit) as stop:
+        load_experiment("zoo")["main"]()
+    assert stop.value.code == 2
+    assert "recipes: got 'hinges'; allowed: saturating" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 

@@ -232,7 +232,7 @@ class TestNumbers:
         want = float(disc(real, fake, traced))
         assert want == pytest.approx(float(LOSSES[name].disc(real, fake, LossParams(**dict(numbers)))), rel=1e-5)
         assert float(disc(real, fake, jax.tree.map(jnp.float32, LossParams()))) != pytest.approx(want, rel=1e-3)
-        assert disc._cache_size() == 1
+        assert disc._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
 
     def test_critic_is_stationary_and_best(self, name, numbers):
         """At each point, among 4,001 outputs around it; p : q = e : 1 ... 1 : e^2."""

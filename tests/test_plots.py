@@ -20,8 +20,12 @@ def results() -> xr.Dataset:
     return synthetic.make(samples=20, surface=8)
 
 
+GALLERY = {"plain": {"ring": "non_saturating", "grid": "minimax"}, "R1": {"ring": "non_saturating, R1"}}
+
+
 def figures(results: xr.Dataset) -> dict[str, Figure]:
     return {
+        "gallery": plots.gallery(results, GALLERY, costs={"plain": 1.0, "R1": 1.6}),
         "decomposition": plots.decomposition(results),
         "loss_disc": plots.loss_against_coverage(results),
         "loss_gen": plots.loss_against_coverage(results, "loss_gen"),
@@ -263,6 +267,28 @@ class TestSamples:
             plots.samples_over_training(results.drop_vars("samples"), 0)
         with pytest.raises(ValueError, match="no measurement at step 7"):
             plots.samples_over_training(results, 0, steps=[7])
+
+
+def test_gallery_draws_means_runs_and_costs(results: xr.Dataset):
+    figure = plots.gallery(results, GALLERY, costs={"plain": 1.0, "R1": 1.6})
+    assert len(figure.axes) == 5
+    runs = stats.runs_of(results, "minimax")
+    final = stats.final(results, "high_quality")[runs]
+    want = stats.mean_interval(final[np.isfinite(final)])
+    lines = [data(line) for line in figure.axes[1].get_lines()]
+    bars = [line[0] for line in lines if line.shape[1] == 2]
+    assert any(np.allclose(bar, [want.low, want.high]) for bar in bars)
+    assert any(line.shape[1] == 1 and np.isclose(line[0, 0], want.value) for line in lines)
+    # Modes are a share; the cost of each row is written beside its bar; run 1 diverged.
+    modes = np.concatenate([data(line)[0] for line in figure.axes[0].get_lines()])
+    assert modes.max() <= 1
+    assert "1.6" in words(figure)
+    assert "1 diverged" in words(figure)
+
+
+def test_gallery_has_a_dash_where_a_loss_has_no_such_metric(results: xr.Dataset):
+    figure = plots.gallery(results, {"critic": {"ring": "wasserstein, gradient penalty"}}, metrics=("modes", "lag"))
+    assert [t.get_text() for t in figure.axes[1].texts] == ["-"]
 
 
 def test_overview_draws_the_table(results: xr.Dataset):
