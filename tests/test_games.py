@@ -128,7 +128,11 @@ FLOW: dict[str, tuple[dict[str, Any], dict[str, float], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FLOW)
+# Quick: one of each kind. The linear fields below hold every update rule.
+_QUICK = ("non-saturating", "Wasserstein", "alpha at 2", "R1, overdamped", "R1 + R2", "gradient norm, both")
+
+
+@pytest.mark.parametrize("case", [pytest.param(n, marks=[pytest.mark.slow] * (n not in _QUICK)) for n in FLOW])
 def test_dirac_flow(case):
     fields, numbers, want = FLOW[case]
     config = dataclasses.replace(DIRAC, **({"dynamics": "simultaneous"} | fields))

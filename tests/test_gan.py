@@ -320,6 +320,7 @@ class TestKept:
             want = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, want, state.params.gen)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), course[-1].ema, want)
 
+    @pytest.mark.slow
     def test_averaging_changes_nothing_in_training(self):
         plain, averaged = (steps(dataclasses.replace(SMALL, gen_ema=on), 2)[-1].params for on in (False, True))
         jax.tree.map(np.testing.assert_array_equal, plain, averaged)
@@ -349,6 +350,7 @@ class TestKept:
         apart = jnp.concatenate([gan.generate(config, state.variables.gen, z[i : i + 1]) for i in range(2)])
         np.testing.assert_allclose(together, apart, rtol=1e-5)
 
+    @pytest.mark.slow
     def test_spectral_norm_of_every_kernel_is_one(self):
         """Once the power iteration has converged: the largest singular value of each kernel as D uses it."""
         config = dataclasses.replace(SMALL, disc_norm="spectral", disc_depth=2)
@@ -372,6 +374,7 @@ class TestKept:
         _, (_, gen_stats) = gan.gen_objective(*args)
         assert gen_stats == {}
 
+    @pytest.mark.slow
     def test_fourier_frequencies_scale_and_stay(self):
         config = dataclasses.replace(SMALL, disc_fourier=64)
         one, ten = (init(config, HParams(fourier_scale=scale)) for scale in (1.0, 10.0))

@@ -117,6 +117,7 @@ class TestClasses:
         got = measured(self.CONFIG, self.TARGET, self.state(0.0, self.PLACES[::-1]))
         assert got["jsd"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
 
+    @pytest.mark.slow
     def test_coverage_of_each_class(self):
         target = targets.ring(8, 1.0, 0.02)
         config = dataclasses.replace(AFFINE, num_classes=4)
@@ -177,7 +178,8 @@ def test_best_value_of_every_formula(loss, numbers):
 
 
 class TestMinibatchLayers:
-    @pytest.mark.parametrize("layer", ["stddev", pytest.param("discrimination", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("layer", ["stddev", "discrimination"])
     def test_value_is_that_of_fresh_minibatches(self, layer):
         """E over minibatches of the training size, against 2,000 of them; G is collapsed, which such a D sees."""
         config = Config(gen_depth=0, disc_width=8, disc_depth=1, minibatch_layer=layer, batch_size=32)

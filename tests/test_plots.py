@@ -24,8 +24,9 @@ GALLERY = {"plain": {"ring": "non_saturating", "grid": "minimax"}, "R1": {"ring"
 
 
 def figures(results: xr.Dataset) -> dict[str, Figure]:
+    rows = {recipe: {"ring": recipe} for recipe in stats.recipes(results)}
     return {
-        "gallery": plots.gallery(results, GALLERY, costs={"plain": 1.0, "R1": 1.6}),
+        "gallery": plots.gallery(results, rows, costs=dict.fromkeys(rows, 1.5)),
         "decomposition": plots.decomposition(results),
         "loss_disc": plots.loss_against_coverage(results),
         "loss_gen": plots.loss_against_coverage(results, "loss_gen"),

@@ -54,6 +54,7 @@ def test_total_loss_and_lag_are_sums_of_their_parts(results):
     np.testing.assert_array_equal(results.lag, results.value_best - results.value)
 
 
+@pytest.mark.slow
 def test_surface_is_the_discriminator_on_the_stated_grid():
     config = gandyn.Config(gen_width=8, disc_width=8, disc_depth=0, batch_size=16)  # affine: the grid can be solved
     surface = run(config=config, seeds=[1]).surface.values[0, -1]
