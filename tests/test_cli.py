@@ -1,9 +1,17 @@
 """The command line: what it prints, and that wrong input gives one message, exit 2 and nothing written."""
 
+import haste
 import pytest
 
 import gandyn
 from gandyn import cli
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_haste():
+    with haste.everywhere():
+        yield
+
 
 SMALL = """\
 num_steps = 4

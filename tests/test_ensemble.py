@@ -134,6 +134,7 @@ class TestOneRunABlock:
         assert_same(with_nan, without, but=(2,))
         assert [float(found["metrics"]["finite"]) for found in with_nan.values()] == [1, 1, 0, 1]
 
+    @pytest.mark.slow
     def test_the_large_networks_too(self):
         want = Many(LARGE, [0, 1, 2, 3]).advance(12).bits()
         assert_same(Many(LARGE, [0, 1, 2, 3]).advance(1, 4, 7).bits(), want)

@@ -5,9 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import haste
 import pytest
 
 import gandyn
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_haste():
+    with haste.everywhere():
+        yield
+
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,6 +100,7 @@ def test_the_zoo_refuses_what_cannot_be_meant(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
 def test_notebook_runs_on_the_public_api_alone(notebook, tmp_path):
     source = notebook.read_text()

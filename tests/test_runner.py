@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 
+import haste
 import jax
 import numpy as np
 import pytest
@@ -17,6 +18,13 @@ import xarray as xr
 import gandyn
 from gandyn import cli, runner
 from gandyn.measure import METRICS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_haste():
+    with haste.everywhere():
+        yield
+
 
 TINY = gandyn.Config(gen_width=8, disc_width=8, batch_size=16)
 FAST = gandyn.MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=7, keep_surface=5)
@@ -186,7 +194,7 @@ gandyn.run(
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
     out = tmp_path / "cut"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
