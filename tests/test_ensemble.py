@@ -179,8 +179,15 @@ def test_everything_that_is_remembered_replays(fields):
     assert_same(Many(config, [3, 0, 1, 2], diverging=(1,)).advance(11, 13).bits(), want, but=(1,))
 
 
+# docs/decisions.md, 25: to be mended.
+LAST_DIGIT = pytest.mark.xfail(reason="measured alone, a batch-normalized D differs in the last digit", strict=True)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", REMEMBERING.values(), ids=REMEMBERING)
+@pytest.mark.parametrize(
+    "fields",
+    [pytest.param(x, id=name, marks=[LAST_DIGIT] * ("batch norm" in name)) for name, x in REMEMBERING.items()],
+)
 def test_measuring_what_is_remembered(fields):
     """It changes nothing, and gives the same alone as among others."""
     config = dataclasses.replace(SHALLOW, **fields)
