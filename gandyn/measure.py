@@ -250,19 +250,20 @@ def measure(
     def discriminate(points: jax.Array, labels: jax.Array | None) -> jax.Array:
         return gan.discriminate(config, variables.disc, points, labels)
 
-    def judged(pairs: Pairs) -> tuple[jax.Array, jax.Array]:
-        """What D sees: real and fake points (N, 2) each."""
-        fake = generate(variables.gen, pairs)
+    def judged(pairs: Pairs, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What D sees: real and fake points (N, 2) each, from G's samples."""
         return pairs.real, fake if pairs.noise is None else fake + pairs.noise
 
     # D's outputs on what training would see, and on the nodes.
     batch = gan.draw_batch(config, hparams, batch_key, state.data, target).pairs
-    batch_logits = jnp.stack([discriminate(points, batch.labels) for points in judged(batch)])
+    seen = judged(batch, generate(variables.gen, batch))
+    batch_logits = jnp.stack([discriminate(points, batch.labels) for points in seen])
     uniform = _value_nodes(config, value_key, value_bits)
     num_scrambles, num_nodes, _ = uniform.shape
     uniform = uniform.reshape(-1, gan.pair_coordinates(config))
     pairs = gan.draw_pairs(config, hparams, target, uniform)
-    points = jnp.concatenate(judged(pairs))
+    fake = generate(variables.gen, pairs)
+    points = jnp.concatenate(judged(pairs, fake))
     labels = None if pairs.labels is None else jnp.concatenate([pairs.labels, pairs.labels])
     rows = _CHUNK if config.minibatch_layer == "none" else config.batch_size
     logits = _in_chunks(
@@ -300,8 +301,7 @@ def measure(
     ratios = log_ratios(variables.gen, points, target, noisy)
     clean_real = target.transform(uniform[:, :3])
     if noisy:
-        clean = jnp.concatenate([clean_real, generate(variables.gen, pairs)])
-        jsd = divergence(log_ratios(variables.gen, clean, target, False))
+        jsd = divergence(log_ratios(variables.gen, jnp.concatenate([clean_real, fake]), target, False))
     else:
         jsd = divergence(ratios)
 

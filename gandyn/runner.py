@@ -161,8 +161,11 @@ def _grid_size(targets: Sequence[GaussianMixture], measure_config: MeasureConfig
 
 def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> store.GroupSpec:
     settings = [setting for setting, _ in group.runs]
-    fields = {id(setting): sweep.fields_of(*setting[1:]) for setting in settings}
-    boxes = {id(setting): setting.target.box() for setting in settings}
+    distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
+    of_each = lambda function: {key: function(setting) for key, setting in distinct.items()}  # noqa: E731
+    fields = of_each(lambda s: sweep.fields_of(*s[1:]))
+    boxes = of_each(lambda s: s.target.box())
+    best, decision, equilibrium = of_each(_best_losses), of_each(_decision), of_each(_equilibrium)
     coords = {name: [fields[id(setting)][name] for setting in settings] for name in fields[id(settings[0])]}
     per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
     units = {"units": "data"}
@@ -176,10 +179,10 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
             "target_weights": (("run", "mode"), per_run(s.target.weights for s in settings), {}),
             "target_center": (("run", "xy"), per_run(boxes[id(s)][0] for s in settings), units),
             "extent": (("run",), per_run(boxes[id(s)][1] for s in settings), units),
-            "best_loss_disc": (("run", "mode"), per_run(_best_losses(s)[0] for s in settings), {"units": "loss"}),
-            "best_loss_gen": (("run", "mode"), per_run(_best_losses(s)[1] for s in settings), {"units": "loss"}),
-            "decision": (("run",), per_run(_decision(s) for s in settings), {"units": "output of D"}),
-            "equilibrium": (("run",), per_run(_equilibrium(s) for s in settings), {"units": "value"}),
+            "best_loss_disc": (("run", "mode"), per_run(best[id(s)][0] for s in settings), {"units": "loss"}),
+            "best_loss_gen": (("run", "mode"), per_run(best[id(s)][1] for s in settings), {"units": "loss"}),
+            "decision": (("run",), per_run(decision[id(s)] for s in settings), {"units": "output of D"}),
+            "equilibrium": (("run",), per_run(equilibrium[id(s)] for s in settings), {"units": "value"}),
         },
         num_samples=measure_config.keep_samples,
         surface_size=measure_config.keep_surface,

@@ -55,25 +55,20 @@ LINEAR = {"r1": 12.5, "r2": 12.5, "r1_r2": 25.0, "wgan_gp": 16.0, "wgan_lp": 16.
 FLAT = dict.fromkeys(FORMULAS, 0.0) | {"wgan_gp": 1.0, "dragan": 1.0}
 
 
-def of(name, disc, params, real, fake, seed=0, weight=1.0):
-    """The term of a penalty for any D."""
-    function = PENALTIES[name].term
-    assert function is not None
-    real, fake = jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32)
-    uniform = sampling.uniform(jax.random.key(seed), (len(real), real.shape[1] + 1))
-    return function(disc, params, real, fake, uniform, jnp.asarray(weight, jnp.float32))
-
-
-def term(name, params, real, fake, seed=0, weight=1.0, moved=False):
-    """The same for the MLP; DRAGAN at the real samples themselves unless `moved`."""
+def of(name, disc, params, real, fake, seed=0, weight=1.0, moved=True):
+    """The term of a penalty for any D; DRAGAN at the real samples themselves unless `moved`."""
     function = PENALTIES[name].term
     assert function is not None
     real, fake = jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32)
     uniform = sampling.uniform(jax.random.key(seed), (len(real), real.shape[1] + 1))
     if name == "dragan" and not moved:
         uniform = jnp.zeros_like(uniform)
-    disc = lambda x: mlp(params, x, jnp)  # noqa: E731
     return function(disc, params, real, fake, uniform, jnp.asarray(weight, jnp.float32))
+
+
+def term(name, params, real, fake, seed=0, weight=1.0, moved=False):
+    """The same for the MLP."""
+    return of(name, lambda x: mlp(params, x, jnp), params, real, fake, seed, weight, moved)
 
 
 def on_device(params) -> list[jax.Array]:
