@@ -414,7 +414,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
 
     gen, disc = stacked.players()
     assert training.states is not None
-    index = np.minimum(np.arange(training.ensemble.padded), num_runs - 1)
+    index = np.minimum(training.ensemble.rows, num_runs - 1)
     params = jax.tree.map(
         lambda mine, theirs: jax.device_put(theirs[index], mine.sharding),
         training.states.params,

@@ -293,8 +293,25 @@ def _drift_terms(hparams: HParams) -> Terms:
     return Terms(own=_NONE, other=_NONE, interaction=Players(-share * hparams.lr_disc, -share * hparams.lr_gen))
 
 
+def _alignment(xi: Players, parts: Terms) -> jax.Array:
+    """+1 or -1 by which the symplectic term, towards a stable or away from an unstable fixed point, helps xi.
+
+    Balduzzi et al. 2018, algorithm 1: the sign of <xi, grad H> <A^T xi, grad H> / d + 1/10, H = |xi|^2 / 2, d
+    parameters.
+    """
+    uphill = optax.tree.add(parts.own, parts.other)  # J^T xi, the gradient of H
+    rotated = optax.tree.scale(0.5, optax.tree.sub(parts.other, parts.interaction))  # A^T xi
+    size = sum(leaf.size for leaf in jax.tree.leaves(xi))
+    return jnp.where(optax.tree.vdot(xi, uphill) * optax.tree.vdot(rotated, uphill) / size + 0.1 < 0, -1.0, 1.0)
+
+
 def _adjusted(
-    terms: Callable[[HParams], Terms], config: Config, hparams: HParams, target: GaussianMixture, state: State
+    terms: Callable[[HParams], Terms],
+    config: Config,
+    hparams: HParams,
+    target: GaussianMixture,
+    state: State,
+    aligned: bool = False,
 ) -> State:
     """Simultaneous steps along xi with `terms` added, all on one minibatch. The optimizers see the sum."""
     batch = _draw(config, hparams, target, state, _step_key(state))
@@ -316,11 +333,12 @@ def _adjusted(
             along(xi_here._replace(disc=zero.disc)).disc if interaction is not _NONE else zero.disc,
         ),
     )
+    sign = _alignment(xi_here, parts) if aligned else 1.0
     gradient = xi_here
     for coefficient, part in zip((own, other, interaction), parts, strict=True):
         if coefficient is not _NONE:
             gradient = Players(
-                *(optax.tree.add_scale(total, c, term) for total, c, term in zip(gradient, coefficient, part))
+                *(optax.tree.add_scale(total, sign * c, term) for total, c, term in zip(gradient, coefficient, part))
             )
     return _updated(config, hparams, state, gradient, here)
 
@@ -333,6 +351,11 @@ def consensus(config: Config, hparams: HParams, target: GaussianMixture, state: 
 def symplectic(config: Config, hparams: HParams, target: GaussianMixture, state: State) -> State:
     """Simultaneous, along xi + adjustment A^T xi, A the antisymmetric part of J; Balduzzi et al. 2018, unaligned."""
     return _adjusted(_symplectic_terms, config, hparams, target, state)
+
+
+def symplectic_aligned(config: Config, hparams: HParams, target: GaussianMixture, state: State) -> State:
+    """The same with the term's sign chosen at each step, by alignment; Balduzzi et al. 2018, algorithm 1."""
+    return _adjusted(_symplectic_terms, config, hparams, target, state, aligned=True)
 
 
 def drift_cancelling(config: Config, hparams: HParams, target: GaussianMixture, state: State) -> State:
@@ -410,6 +433,7 @@ DYNAMICS: dict[str, Step] = {
     "unrolled": unrolled,
     "consensus": consensus,
     "symplectic": symplectic,
+    "symplectic_aligned": symplectic_aligned,
     "drift_cancelling": drift_cancelling,
     "competitive": competitive,
     "heun": heun,

@@ -28,6 +28,8 @@ from gandyn.targets import GaussianMixture
 
 Device = Any  # jax.Device, which type checkers take for a variable
 
+_PRNG = "threefry2x32"  # by name: under vmap, `rbg` ties the members of a batch together
+
 _RUNS = PartitionSpec("runs")
 _SAME = PartitionSpec()
 
@@ -63,10 +65,37 @@ class Runs(NamedTuple):
 
 def stack_runs(targets: Sequence[GaussianMixture], hparams: Sequence[HParams], seeds: Sequence[int]) -> Runs:
     """One run for each entry of three sequences of one length R. Targets must have one number of modes."""
-    # Threefry by name: under vmap, `rbg` ties the members of a batch together.
-    keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(np.asarray(seeds, np.uint32))
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl=_PRNG))(np.asarray(seeds, np.uint32))
     stack = lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.float32) for leaf in leaves])  # noqa: E731
     return Runs(keys, jax.tree.map(stack, *hparams), jax.tree.map(stack, *targets))
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _map(one: Callable, rows: Any, count: jax.Array) -> Any:
+    """`one` of each of the first `count` rows of a tree of arrays with one leading axis; zeros for the other rows.
+
+    Not `lax.map`: a loop known to go round once is no loop to the compiler, nor is the first of one row a slice; it
+    then fuses and rounds what is inside differently, and a run alone would have other bits than among others
+    (docs/decisions.md, 25). So the count is traced, and there are at least two rows.
+    """
+    # Keys go through the loop as plain numbers: those can be zeros, and be set at an index.
+    plain = lambda tree: jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)  # noqa: E731
+    keyed = lambda tree, like: jax.tree.map(  # noqa: E731
+        lambda x, of: jax.random.wrap_key_data(x, impl=_PRNG) if _is_key(of) else x, tree, like
+    )
+    plain_rows, size = plain(rows), len(jax.tree.leaves(rows)[0])
+    assert size >= 2
+    shapes = jax.eval_shape(lambda: one(jax.tree.map(lambda leaf: leaf[0], rows)))
+
+    def put(i: jax.Array, out: Any) -> Any:
+        row = keyed(jax.tree.map(lambda leaf: leaf[i], plain_rows), rows)
+        return jax.tree.map(lambda every, own: every.at[i].set(own), out, plain(one(row)))
+
+    blank = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(plain, shapes))
+    return keyed(jax.lax.fori_loop(0, count, put, blank), shapes)
 
 
 def _spread(
@@ -74,26 +103,26 @@ def _spread(
 ) -> Callable:
     """jit of `one` over all runs: shard_map over devices, map over blocks, vmap inside a block.
 
-    The first `mapped` arguments have a leading axis of runs, the others are the same for all. `donate` gives up the
-    first argument's memory.
+    The program takes how many blocks of each device to go through, then `mapped` arguments with a leading axis of runs,
+    then those that are the same for all. `donate` gives up the memory of the first argument with runs.
     """
 
-    def on_device(*args):
+    def on_device(count, *args):
         # A block of one run is mapped as it is: a vmap over one would turn products into batched ones.
         if block_size == 1:
-            return jax.lax.map(lambda run: one(*run, *args[mapped:]), args[:mapped])
+            return _map(lambda run: one(*run, *args[mapped:]), args[:mapped], count)
         block = jax.vmap(one, in_axes=(0,) * mapped + (None,) * (len(args) - mapped))
         split = lambda leaf: leaf.reshape(leaf.shape[0] // block_size, block_size, *leaf.shape[1:])  # noqa: E731
         join = lambda leaf: leaf.reshape(leaf.shape[0] * block_size, *leaf.shape[2:])  # noqa: E731
         runs = jax.tree.map(split, args[:mapped])
-        return jax.tree.map(join, jax.lax.map(lambda run: block(*run, *args[mapped:]), runs))
+        return jax.tree.map(join, _map(lambda run: block(*run, *args[mapped:]), runs, count))
 
-    def everywhere(*args):
-        specs = (_RUNS,) * mapped + (_SAME,) * (len(args) - mapped)
+    def everywhere(count, *args):
+        specs = (_SAME,) + (_RUNS,) * mapped + (_SAME,) * (len(args) - mapped)
         spread = jax.shard_map(on_device, mesh=_mesh(devices), in_specs=specs, out_specs=_RUNS, check_vma=False)
-        return spread(*args)
+        return spread(count, *args)
 
-    return jax.jit(everywhere, donate_argnums=0 if donate else ())
+    return jax.jit(everywhere, donate_argnums=1 if donate else ())
 
 
 # The programs are kept by what they depend on, so that a second ensemble of the same kind compiles nothing, and
@@ -160,24 +189,33 @@ class Ensemble:
     devices: tuple[Device, ...]
 
     @property
-    def padded(self) -> int:
-        """R rounded up to whole blocks on every device."""
-        whole = self.block_size * len(self.devices)
-        return whole * math.ceil(self.num_runs / whole)
+    def blocks(self) -> int:
+        """Blocks that each device goes through: R rounded up to whole blocks on every device."""
+        return math.ceil(self.num_runs / (self.block_size * len(self.devices)))
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """Which run is in each row of the arrays, device by device; R where none is (only a copy of the last one)."""
+        # At least two blocks a device are stored, whatever is gone through: see `_map`.
+        rows = np.arange(len(self.devices) * self.blocks * self.block_size).reshape(len(self.devices), -1)
+        empty = max(0, 2 - self.blocks) * self.block_size
+        return np.minimum(np.pad(rows, ((0, 0), (0, empty)), constant_values=self.num_runs), self.num_runs).ravel()
 
     def place(self, runs: Runs) -> Runs:
         """Runs padded (with copies of the last one) and placed on the devices."""
-        index = np.minimum(np.arange(self.padded), self.num_runs - 1)
+        index = np.minimum(self.rows, self.num_runs - 1)
         sharding = NamedSharding(_mesh(self.devices), _RUNS)
         return jax.device_put(jax.tree.map(lambda leaf: leaf[index], runs), sharding)
 
     def init(self, runs: Runs) -> State:
         """States before training, from `place`d runs."""
-        return _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)(runs)
+        program = _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)
+        return program(np.int32(self.blocks), runs)
 
     def advance(self, states: State, runs: Runs, num_steps: int) -> State:
         """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""
-        return _advance_program(self.config, self.devices, self.block_size)(states, runs, np.int32(num_steps))
+        program = _advance_program(self.config, self.devices, self.block_size)
+        return program(np.int32(self.blocks), states, runs, np.int32(num_steps))
 
     def measure(self, states: State, runs: Runs) -> Measurement:
         """A measurement of every run; `trim` brings it to the host."""
@@ -186,11 +224,13 @@ class Ensemble:
         # Nothing that is measured reads what the update rules remember; without it they share a program.
         states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
         index = np.int32(value_index(self.config.loss))
-        return program(runs.target, runs.hparams, states, index, node_bits(self.config, self.measure_config))
+        count = np.int32(min(self.num_runs, self.blocks * self.block_size))  # one by one: nothing for blocks to fill up
+        return program(count, runs.target, runs.hparams, states, index, node_bits(self.config, self.measure_config))
 
     def trim(self, tree: Any) -> Any:
         """A tree over padded runs as NumPy arrays over the R runs; waits for the devices."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: self.num_runs], tree)
+        used = np.flatnonzero(self.rows < self.num_runs)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[used], tree)
 
 
 def make_ensemble(

@@ -70,7 +70,7 @@ class Config:
     2020)."""
     dynamics: Literal[
         "alternating", "simultaneous", "best_response", "extragradient", "past_extragradient", "optimistic", "unrolled",
-        "consensus", "symplectic", "drift_cancelling", "competitive", "heun", "runge_kutta",
+        "consensus", "symplectic", "symplectic_aligned", "drift_cancelling", "competitive", "heun", "runge_kutta",
     ] = "alternating"  # fmt: skip
     """The update rule (`gandyn list dynamics`)."""
     disc_steps: int = 1
@@ -247,7 +247,7 @@ class HParams:
     gradient_norm_weight: float = 0.1
     """Strength w of w / 2 * |gradient of the other player|^2 (gradient_norm)."""
     adjustment: float = 0.1
-    """Strength of the consensus or symplectic term (dynamics 'consensus', 'symplectic'); 1 of 'drift_cancelling' is
+    """Strength of the consensus or symplectic term (dynamics of those names); 1 of 'drift_cancelling' is
     the whole of the drift."""
     disc_tolerance: float = 1e-2
     """Norm of D's gradient on the minibatch at which it counts as best response (dynamics 'best_response')."""
@@ -531,7 +531,14 @@ class _Play(NamedTuple):
 
 
 def _play(config: Config, params: Players, stats: Players, pairs: Pairs) -> _Play:
-    fake, gen_stats = _in_training(generator(config), params.gen, stats.gen, pairs.latents, pairs.labels)
+    make = functools.partial(_in_training, generator(config), params.gen, stats.gen)
+    if config.packing > 1 and config.gen_norm == "batch":
+        # Each slot of the packs is a batch of its own to the normalization, as in PacGAN's code.
+        slots = pairs.latents.reshape(config.batch_size, config.packing, -1)
+        fake, gen_stats = jax.vmap(lambda z: make(z, None), in_axes=1, out_axes=(1, 0))(slots)
+        fake, gen_stats = fake.reshape(-1, 2), jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), gen_stats)
+    else:
+        fake, gen_stats = make(pairs.latents, pairs.labels)
     fake = pack(config, fake if pairs.noise is None else fake + pairs.noise)
     real = pack(config, pairs.real)
     disc = functools.partial(_in_training, discriminator(config), params.disc, stats.disc, labels=pairs.labels)

@@ -52,8 +52,8 @@ _PACGAN = (
     | _both(lr=1e-4, beta1=0.8)
 )
 _PACGAN_REFERENCE = (
-    "Lin et al. 2018, table 1, and its code (100 packs a batch, both players on one batch); here G's batch "
-    "statistics are of all samples of a pack's slots at once, and running averages have decay 0.9, epsilon 1e-5"
+    "Lin et al. 2018, table 1, and its code (100 packs a batch, both players on one batch, G's batch statistics of "
+    "each slot of the packs apart); here running averages have decay 0.9, epsilon 1e-5"
 )
 
 _ALPHA = (

@@ -219,6 +219,7 @@ MULTIPLIERS = {
     "optimistic": lambda h, e, mu: _roots(1, -(1 - 2 * h * mu), -h * mu),
     "consensus": lambda h, e, mu: 1 - h * (mu + 0.3 * abs(mu) ** 2),
     "symplectic": lambda h, e, mu: 1 - h * (mu - 0.3j * mu),
+    "symplectic_aligned": lambda h, e, mu: 1 - h * (mu - 0.3j * mu),  # at a fixed point the sign is +
     "drift_cancelling": lambda h, e, mu: 1 - h * (mu - 0.3 * h / 2 * 1j * mu),
     "competitive": lambda h, e, mu: 1 - h * mu / (1 + 1j * h),
     "heun": lambda h, e, mu: 1 - h * mu + (h * mu) ** 2 / 2,
@@ -260,6 +261,20 @@ def test_published_contractions():
     assert largest("optimistic", 0.57) < 1 < largest("optimistic", 0.585)
     assert largest("simultaneous", 0.2, 0.2) ** 2 == pytest.approx(0.9616, abs=2e-6)
     assert largest("simultaneous", 0.2, 0.09) ** 2 == pytest.approx(1.004324, abs=2e-6)
+
+
+@pytest.mark.parametrize(("e", "theta", "sign"), [(0.3, 5.0, 1), (-0.3, 5.0, -1), (-0.3, 0.3, 1)])
+def test_alignment_turns_the_symplectic_term_at_an_unstable_point_only(e, theta, sign):
+    """J = e + A, so <xi, grad H> <A^T xi, grad H> / d = e (1 + e^2) ... |w|^4 / 4, of the sign of e; at least 1/10."""
+    config, hparams = linear(dynamics="symplectic_aligned"), both_rates(0.1, adjustment=0.3)
+    hparams = dataclasses.replace(hparams, gradient_norm_weight=jnp.float32(e))  # a weight that nobody would ask for
+    end = stepper(config)(hparams, start(config, hparams, theta, 0.0), 1)
+    jacobian = np.array([[e, -1.0], [1.0, e]])  # over (theta, psi)
+    rotation = (jacobian - jacobian.T) / 2
+    w = np.array([theta, 0.0])
+    want = w - 0.1 * (np.eye(2) + sign * 0.3 * rotation.T) @ jacobian @ w
+    got = [float(jax.tree.leaves(params)[0].ravel()[0]) for params in (end.params.gen, end.params.disc)]
+    np.testing.assert_allclose(got, want, atol=2e-6)
 
 
 def test_optimistic_course():

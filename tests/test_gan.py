@@ -342,6 +342,22 @@ class TestKept:
         got = after.stats.disc["batch_stats"]["BatchNorm_0"]["mean"]
         np.testing.assert_allclose(got, 0.1 * (means[0] + means[1]) / 2, rtol=1e-4, atol=1e-6)
 
+    def test_each_slot_of_the_packs_is_normalized_apart(self):
+        config = dataclasses.replace(SMALL, gen_norm="batch", packing=2)
+        state = init(config)
+        batch = draw(config)
+        play = haste.jit(functools.partial(gan._play, config))(state.params, state.stats, batch.pairs)
+        apart = [
+            gan.generator(config).apply(
+                state.variables.gen, batch.pairs.latents[i::2], train=True, mutable=["batch_stats"]
+            )
+            for i in range(2)
+        ]
+        want = np.stack([fake for fake, _ in apart], axis=1).reshape(config.batch_size, 4)
+        np.testing.assert_allclose(play.fake, want, rtol=1e-4, atol=1e-5)
+        mean = np.mean([stats["batch_stats"]["BatchNorm_0"]["mean"] for _, stats in apart], axis=0)
+        np.testing.assert_allclose(play.stats.gen["batch_stats"]["BatchNorm_0"]["mean"], mean, rtol=1e-4, atol=1e-6)
+
     def test_measured_networks_use_the_running_statistics(self):
         config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch")
         state = steps(config, 2)[-1]
