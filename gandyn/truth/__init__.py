@@ -1,19 +1,41 @@
-"""The truth beside the loss: the value function on quasi-random nodes, the generator's density, the best response."""
+"""The truth beside the loss: the value function on quasi-random nodes, the generator's density, the best responses.
+
+Of D by the density ratio, of G by a search over the plane; exact transport, and what a critic knows of it.
+"""
 
 from gandyn.truth.best_response import best_value, log_ratios
 from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
+from gandyn.truth.duality import Extremes, Worst, cross_fitted, duality_gap, extremes, worst_value
+from gandyn.truth.lipschitz import critic_w1
+from gandyn.truth.lipschitz import lower as lipschitz_lower
+from gandyn.truth.lipschitz import upper as lipschitz_upper
 from gandyn.truth.nodes import sobol_bits, uniforms
+from gandyn.truth.transport import w1, w1_bounds, w1_estimate, w1_extrapolated, w1_floor
 from gandyn.truth.value import Estimate, estimate, value
 
 __all__ = [
     "Estimate",
+    "Extremes",
     "GridDensity",
+    "Worst",
     "best_value",
     "bin_linearly",
+    "critic_w1",
+    "cross_fitted",
+    "duality_gap",
     "estimate",
+    "extremes",
     "grid_cells",
+    "lipschitz_lower",
+    "lipschitz_upper",
     "log_ratios",
     "sobol_bits",
     "uniforms",
     "value",
+    "w1",
+    "w1_bounds",
+    "w1_estimate",
+    "w1_extrapolated",
+    "w1_floor",
+    "worst_value",
 ]
