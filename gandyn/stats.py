@@ -9,10 +9,11 @@ loss, its lag) the run has no value, the estimate is over the others, and the ta
 
 import difflib
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy.interpolate
 import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -54,13 +55,22 @@ def _is_constant(x: NDArray) -> bool:
     return bool(np.ptp(x) <= 1e-12 * np.max(np.abs(x)))
 
 
-def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Mean of x (n,) with its BCa bootstrap interval (Efron 1987; `scipy.stats.bootstrap`).
+def expanded(confidence: float, n: int) -> float:
+    """The confidence to ask a bootstrap of n entries for, so that its interval has the confidence wanted.
 
-    A NaN in x makes the estimate NaN: leave undefined entries out before, and say how many. One entry has no
-    interval. Equal entries have an interval of width zero: a bootstrap cannot see a spread that the data lacks.
+    1 - 2 Phi(-sqrt(n / (n - 1)) t), t Student's quantile with n - 1 degrees of freedom: on normal data the percentile
+    interval of the mean then has the width of Student's, which it falls short of for want of both (Hesterberg 2015,
+    section 5.3). The interval still cannot leave the range of the data.
     """
-    x = np.asarray(x, float)
+    t = scipy.stats.t.ppf((1 + confidence) / 2, n - 1)
+    # Beyond a few in a million every resample is inside, and BCa would meet an infinite quantile.
+    return 1 - 2 * max(float(scipy.stats.norm.cdf(-math.sqrt(n / (n - 1)) * t)), 1e-6)
+
+
+def _bootstrap(
+    x: NDArray, statistic: Callable[..., NDArray], confidence: float, method: Literal["BCa", "percentile"]
+) -> Estimate:
+    """A statistic of x (n,) with its bootstrap interval, `expanded`; undefined and constant x as `mean_interval`."""
     if x.size == 0 or not np.isfinite(x).all():
         return UNDEFINED
     if x.size == 1:
@@ -69,14 +79,28 @@ def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate:
         return Estimate(float(x[0]), float(x[0]), float(x[0]))
     result = scipy.stats.bootstrap(
         (x,),
-        np.mean,
-        confidence_level=confidence,
+        statistic,
+        confidence_level=expanded(confidence, x.size),
         n_resamples=4999,
         batch=max(1, 10**6 // x.size),
-        method="BCa",
+        method=method,
         rng=np.random.default_rng(0),
     )
-    return Estimate(float(x.mean()), *map(float, result.confidence_interval))
+    return Estimate(float(statistic(x)), *map(float, result.confidence_interval))
+
+
+def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of x (n,) with its BCa bootstrap interval (Efron 1987; `scipy.stats.bootstrap`), `expanded` for small n.
+
+    A NaN in x makes the estimate NaN: leave undefined entries out before, and say how many. One entry has no
+    interval. Equal entries have an interval of width zero: a bootstrap cannot see a spread that the data lacks.
+
+    Counted coverage of the 95 % interval, 2,000 repetitions of n = 8, 16, 64 entries: normal 93.4, 94.6, 94.8 %;
+    gamma of shape 4 93.3, 94.8, 94.8; exponential 89.8, 92.7, 94.5; modes of eight with a tail of one run in seven
+    below five 85.2, 91.1, 96.0: few entries may lack a rare failure altogether, and no interval sees it then. Plain
+    BCa has 88 % at n = 8 and 92 % at n = 16 of normal data.
+    """
+    return _bootstrap(np.asarray(x, float), np.mean, confidence, "BCa")
 
 
 def mean_over_seeds(x: ArrayLike, seeds: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -98,8 +122,58 @@ def interquartile_mean(x: ArrayLike) -> float:
     return _NAN if x.size == 0 or np.isnan(x).any() else float(scipy.stats.trim_mean(x, 0.25))
 
 
+def iqm_interval(x: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """`interquartile_mean` of x (n,) with its percentile bootstrap interval, `expanded` for small n.
+
+    The percentile interval is what Agarwal et al. 2021 use. Undefined, single and equal entries as `mean_interval`.
+
+    Counted coverage of the 95 % interval, 1,000 repetitions of n = 8, 16, 64: normal 96.4, 96.7, 95.7 %; gamma of
+    shape 4 97.4, 95.8, 95.4; exponential 97.6, 96.1, 96.8; modes of eight 96.6, 95.3, 94.7.
+    """
+
+    def iqm(x: NDArray, axis: int = -1) -> NDArray:
+        return np.asarray(scipy.stats.trim_mean(x, 0.25, axis=axis))
+
+    return _bootstrap(np.asarray(x, float), iqm, confidence, "percentile")
+
+
+def common_seeds(seeds_x: ArrayLike, seeds_y: ArrayLike) -> NDArray:
+    """The seeds that both have, each once, in order: the pairs behind `paired_difference`."""
+    return np.intersect1d(np.asarray(seeds_x), np.asarray(seeds_y))
+
+
+def paired_difference(
+    x: ArrayLike, seeds_x: ArrayLike, y: ArrayLike, seeds_y: ArrayLike, confidence: float = 0.95
+) -> Estimate:
+    """Mean over the common seeds of x minus y, with `mean_interval` of the differences.
+
+    Runs with one seed share their draws, so the difference varies less than either side where the two move together.
+    x (n,) has the seeds (n,), y (m,) the seeds (m,); a side with several entries for a seed counts with their mean.
+    NaN without a common seed, or where an entry of one is NaN; `common_seeds` says how many there are.
+
+    Raises:
+      ValueError: where entries and seeds differ in number.
+    """
+    sides = []
+    for name, entries, seeds in (("x", x, seeds_x), ("y", y, seeds_y)):
+        entries, seeds = np.asarray(entries, float), np.asarray(seeds)
+        if entries.shape != seeds.shape or entries.ndim != 1:
+            raise ValueError(
+                f"paired_difference: {name} must be a vector with a seed an entry; got {entries.shape}, {seeds.shape}"
+            )
+        sides.append((entries, seeds))
+    means = [
+        np.array([entries[seeds == seed].mean() for seed in common_seeds(seeds_x, seeds_y)]) for entries, seeds in sides
+    ]
+    return mean_interval(means[0] - means[1], confidence)
+
+
 def share_interval(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Share of successes in n, with its Wilson score interval (Wilson 1927; `scipy.stats.binomtest`); NaN for n = 0."""
+    """Share of successes in n, with its Wilson score interval (Wilson 1927; `scipy.stats.binomtest`); NaN for n = 0.
+
+    Exact coverage of the 95 % interval, mean over shares from 2 to 98 % and the least of them: n = 16 95.4, 91.8 %;
+    n = 64 95.1, 93.2; n = 200 95.0, 93.3.
+    """
     if n == 0:
         return UNDEFINED
     interval = scipy.stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
@@ -114,12 +188,28 @@ def _spearman(x: NDArray, y: NDArray) -> NDArray:
     return np.divide((x * y).sum(axis=-1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
 
 
-def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Estimate:
+def _resampled_clusters(clusters: NDArray, resamples: int) -> list[NDArray]:
+    """Positions of the rows of as many clusters as there are, drawn with replacement, once a resample."""
+    names, index = np.unique(clusters, return_inverse=True)
+    rows = [np.flatnonzero(index == c) for c in range(names.size)]
+    drawn = np.random.default_rng(0).integers(names.size, size=(resamples, names.size))
+    return [np.concatenate([rows[c] for c in draw]) for draw in drawn]
+
+
+def rank_correlation(
+    x: ArrayLike, y: ArrayLike, confidence: float = 0.95, clusters: ArrayLike | None = None
+) -> Estimate:
     """Spearman's rank correlation of x (n,) and y (n,) with its percentile bootstrap interval over pairs.
+
+    Where pairs are not independent, ``clusters`` (n,) names those that are resampled together: runs of one seed.
 
     NaN where x or y is constant, holds a NaN, or n < 3. No interval below `MIN_PAIRS` pairs. A resample in which
     either side is constant shows no relation, and counts as 0: were it left out, one run that differs from all others
     would look like proof.
+
+    Counted coverage of the 95 % interval, 1,000 repetitions of n = 8, 16, 32, 64 pairs: independent 95.8, 95.3, 95.3,
+    95.1 %; normal with correlation 0.6 96.6, 96.6, 95.9, 96.1; the same rounded to 1 ... 8 modes 91.7, 95.2, 94.5,
+    94.1.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim != 1:
@@ -127,17 +217,24 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Es
     if x.size < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return UNDEFINED
     value = float(_spearman(x, y))
-    if math.isnan(value) or x.size < MIN_PAIRS:
+    units = x.size if clusters is None else np.unique(np.asarray(clusters)).size
+    if math.isnan(value) or units < MIN_PAIRS:
         return Estimate(value, _NAN, _NAN)
-    pairs = np.random.default_rng(0).integers(x.size, size=(2000, x.size))
-    resampled = _spearman(x[pairs], y[pairs])
+    if units == x.size:
+        pairs = np.random.default_rng(0).integers(x.size, size=(2000, x.size))
+        resampled = _spearman(x[pairs], y[pairs])
+    else:
+        resampled = np.array([_spearman(x[rows], y[rows]) for rows in _resampled_clusters(np.asarray(clusters), 2000)])
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.nan_to_num(resampled, nan=0.0), [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
 
 
 def band(x: ArrayLike, confidence: float = 0.95, resamples: int = 1000) -> Band:
-    """Mean over runs at each step of x (R, S), with the percentile bootstrap interval of that mean.
+    """Mean over runs at each step of x (R, S), with the percentile bootstrap interval of that mean, `expanded`.
+
+    Counted coverage of the 95 % interval at a step, n = 16, 64 runs: normal 94.7, 94.6 %; gamma of shape 4 93.8, 94.3;
+    exponential 92.2, 93.7.
 
     At each step the runs that are finite there count, and ``count`` says how many: none gives NaN, one gives no
     interval. Steps with as many runs share one resampling matrix (resamples, R), which makes the whole band a matrix
@@ -148,7 +245,6 @@ def band(x: ArrayLike, confidence: float = 0.95, resamples: int = 1000) -> Band:
     defined = np.isfinite(x)
     count = defined.sum(axis=0)
     mean, low, high = np.full((3, x.shape[1]), np.nan)
-    tail = (1 - confidence) / 2
     for n in np.unique(count[count > 0]):
         steps = np.flatnonzero(count == n)
         # Of each step the n defined runs, in order: a stable sort puts them first.
@@ -157,6 +253,7 @@ def band(x: ArrayLike, confidence: float = 0.95, resamples: int = 1000) -> Band:
         mean[steps] = block.mean(axis=0)
         if n > 1:
             weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples) / n
+            tail = (1 - expanded(confidence, int(n))) / 2
             low[steps], high[steps] = np.quantile(weights @ block, [tail, 1 - tail], axis=0)
     return Band(mean, low, high, count)
 
@@ -232,6 +329,49 @@ def within_runs(results: xr.Dataset, loss: str, metric: str = "modes") -> NDArra
     enough = defined.sum(axis=1) >= 3
     pairs = ((x[r, defined[r]], y[r, defined[r]]) if enough[r] else None for r in range(len(x)))
     return np.array([_NAN if pair is None else float(_spearman(*pair)) for pair in pairs], float)
+
+
+def _inverse(curve: NDArray) -> Callable[[NDArray], NDArray] | None:
+    """The number of modes as a function of a loss, from the losses (K,) of k = 1 ... K; None where there is none."""
+    rises = np.diff(curve)
+    if curve.size < 2 or not np.isfinite(curve).all() or not ((rises > 0).all() or (rises < 0).all()):
+        return None
+    order = np.argsort(curve)
+    inverse = scipy.interpolate.PchipInterpolator(curve[order], 1.0 + order)
+    return lambda loss: inverse(np.clip(loss, curve.min(), curve.max()))
+
+
+def implied_modes(results: xr.Dataset, player: Literal["disc", "gen"]) -> NDArray:
+    """How many modes a player's loss says G covers, were D optimal and G even over its modes: (R, S) float64.
+
+    The k in [1, K] at which ``best_loss_disc`` or ``best_loss_gen`` equals the training loss, by monotone cubic
+    interpolation of k over the K losses (Fritsch & Carlson 1980): the alarm that needs no samples. A loss beyond the
+    ends of the curve counts as the end, exactly 1 or K: a D that lags raises D's loss past all K modes.
+
+    NaN where the loss was not measured, from a divergence on, and for a run whose curve is unknown, has one point, or
+    is not strictly monotone (hinge's generator loss is the same for every k < K).
+
+    Raises:
+      ValueError: for another player, or results without the curve or the loss.
+    """
+    if player not in ("disc", "gen"):
+        raise ValueError(f"player: got {player!r}; allowed: 'disc', 'gen'")
+    if f"best_loss_{player}" not in results:
+        raise ValueError(f"implied_modes: the results have no best_loss_{player}")
+    loss, curves = values(results, f"loss_{player}"), np.asarray(results[f"best_loss_{player}"].values, float)
+    inverses = [_inverse(curve[:k]) for curve, k in zip(curves, num_modes(results), strict=True)]
+    unknown = np.full(loss.shape[1], _NAN)
+    rows = [unknown if inverse is None else inverse(x) for inverse, x in zip(inverses, loss, strict=True)]
+    return np.stack(rows) if rows else loss
+
+
+def implied_disagreement(results: xr.Dataset) -> NDArray:
+    """`implied_modes` of G's loss minus that of D's, (R, S) float64, in modes; NaN where either is.
+
+    Zero where D is optimal and G even over the modes it covers; away from zero one of the two fails. Both are cut at
+    1 and K, so that it is never more than K - 1, and two losses beyond the same end agree.
+    """
+    return implied_modes(results, "gen") - implied_modes(results, "disc")
 
 
 def sampling_noise(results: xr.Dataset) -> NDArray:
@@ -323,18 +463,20 @@ def _share_entry(hits: NDArray) -> Entry:
     return Entry(share_interval(int(hits.sum()), hits.size), hits.size, "" if hits.size else "no run was measured")
 
 
-def _correlation_entry(loss: NDArray, modes: NDArray) -> Entry:
-    """Rank correlation over the measured runs that have a loss."""
-    defined = np.isfinite(loss) & np.isfinite(modes)
-    x, y, n = loss[defined], modes[defined], int(defined.sum())
+def _correlation_entry(loss: NDArray, metric: NDArray, name: str = "modes") -> Entry:
+    """Rank correlation of a loss with the named metric over the measured runs that have both."""
+    defined = np.isfinite(loss) & np.isfinite(metric)
+    x, y, n = loss[defined], metric[defined], int(defined.sum())
     if n < 3:
         return Entry(
             UNDEFINED, n, f"{n} {'run has' if n == 1 else 'runs have'} a final loss, too few for a correlation"
         )
     estimate = rank_correlation(x, y)
     if math.isnan(estimate.value):
-        return Entry(estimate, n, f"{'modes are' if np.ptp(y) == 0 else 'the loss is'} the same in every run")
-    notes = [f"over {n} of {loss.size} runs: a diverged run has no loss"] if n < loss.size else []
+        same = "the loss is" if np.ptp(y) > 0 else "modes are" if name == "modes" else f"{name} is"
+        return Entry(estimate, n, f"{same} the same in every run")
+    why = "a diverged run has no loss" + ("" if name == "modes" else f", or {name} was not measured")
+    notes = [f"over {n} of {loss.size} runs: {why}"] if n < loss.size else []
     notes += [f"fewer than {MIN_PAIRS} runs give no interval"] if n < MIN_PAIRS else []
     return Entry(estimate, n, "; ".join(notes))
 
@@ -388,6 +530,59 @@ def table(results: xr.Dataset) -> list[Row]:
                 real={m: float(x.mean()) for m, x in references.items() if x.size},
             )
         )
+    return rows
+
+
+class Correlation(NamedTuple):
+    """How one loss goes with one metric in one recipe: over the steps of a run, and over runs."""
+
+    recipe: str
+    loss: str
+    metric: str
+    within: Entry
+    across: Entry
+
+
+def _last_pairs(results: xr.Dataset, loss: str, metric: str) -> tuple[NDArray, NDArray]:
+    """Loss and metric (R,) at each run's last step with both; NaN for a run that has none or diverged."""
+    x, y = values(results, loss), values(results, metric)
+    both = np.isfinite(x) & np.isfinite(y)
+    last = both.shape[1] - 1 - both[:, ::-1].argmax(axis=1)
+    use = both.any(axis=1) & ~diverged(results)
+    at = np.arange(len(x)), last
+    return np.where(use, x[at], _NAN), np.where(use, y[at], _NAN)
+
+
+def correlations(
+    results: xr.Dataset,
+    losses: Sequence[str] = ("loss_disc", "loss_gen", "loss_total"),
+    metrics: Sequence[str] = ("jsd", "w1", "modes"),
+) -> list[Correlation]:
+    """Every loss with every metric, recipe by recipe: Spearman's rank correlation within runs and across runs.
+
+    within: over the steps of each run (`within_runs`), averaged over the recipe's runs, with `mean_interval` over
+    them, which is over seeds. across: `rank_correlation` over the recipe's runs, each at its last step with both.
+    Steps at which one of the two was not measured are left out; so is a diverged run across runs, for it has no loss.
+    What is not recorded is undefined, with a note.
+    """
+    recorded = {name for name in (*losses, *metrics) if name in results}
+    pairs = [(loss, metric) for loss in losses for metric in metrics]
+    known = [(loss, metric) for loss, metric in pairs if {loss, metric} <= recorded]
+    within = {pair: within_runs(results, *pair) for pair in known}
+    at_end = {pair: _last_pairs(results, *pair) for pair in known}
+    last = last_step(results)
+    rows = []
+    for recipe in recipes(results):
+        used = runs_of(results, recipe)
+        used = used[last[used] >= 0]
+        for loss, metric in pairs:
+            if (loss, metric) in known:
+                missing = f"{loss} or {metric} is constant, or there are fewer than 3 steps with both"
+                x, y = at_end[loss, metric]
+                entries = _mean_entry(within[loss, metric][used], missing), _correlation_entry(x[used], y[used], metric)
+            else:
+                entries = (_not_recorded(metric if loss in recorded else loss),) * 2
+            rows.append(Correlation(recipe, loss, metric, *entries))
     return rows
 
 

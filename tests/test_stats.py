@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import synthetic
 import xarray as xr
 
 from gandyn import stats
+from gandyn.losses import of_modes
 
 NAN = float("nan")
 
@@ -58,7 +61,138 @@ class TestMeanInterval:
     def test_one_outlier_among_equals(self):
         estimate = stats.mean_interval([8.0] * 15 + [0.0])
         assert estimate.value == 7.5
-        assert 5 < estimate.low < 7.5 < estimate.high <= 8
+        # Exact for a Poisson count of one: up to 5.57 such entries of 16.
+        assert 8 - 8 * 6 / 16 <= estimate.low < 7.5 < estimate.high <= 8
+
+
+@pytest.mark.parametrize("n", [5, 16, 200])
+def test_expanded_percentile_interval_of_normal_data_is_students(n: int):
+    # The bootstrap's mean is close to normal with variance s^2 (n - 1) / n^2, which Student's has not.
+    z = scipy.stats.norm.ppf((1 + stats.expanded(0.95, n)) / 2)
+    half = z * math.sqrt((n - 1) / n**2)
+    assert half == pytest.approx(scipy.stats.t.ppf(0.975, n - 1) / math.sqrt(n))
+    assert 0.95 < stats.expanded(0.95, n) < stats.expanded(0.95, 3) < 1
+
+
+class TestIqmInterval:
+    def test_holds_the_interquartile_mean(self):
+        x = np.random.default_rng(0).gamma(2, size=30)
+        estimate = stats.iqm_interval(x)
+        assert estimate.value == stats.interquartile_mean(x)
+        assert estimate.low < estimate.value < estimate.high
+        # What is cut off does not move it.
+        assert stats.iqm_interval(np.where(x == x.max(), 1e6, x)).value == estimate.value
+
+    @pytest.mark.parametrize(
+        ("x", "expected"),
+        [([], (NAN, NAN, NAN)), ([2.0], (2.0, NAN, NAN)), ([3.0] * 4, (3.0, 3.0, 3.0)), ([1.0, NAN], (NAN, NAN, NAN))],
+    )
+    def test_degenerate_data(self, x: list[float], expected: tuple[float, float, float]):
+        assert stats.iqm_interval(x) == pytest.approx(expected, nan_ok=True)
+
+
+class TestPairedDifference:
+    def test_is_the_mean_of_differences_on_common_seeds(self):
+        rng = np.random.default_rng(0)
+        x, y, seeds = rng.normal(size=20), rng.normal(size=20), rng.permutation(20)
+        order = np.argsort(seeds)
+        expected = stats.mean_interval((x - y)[order])
+        shuffle = rng.permutation(20)
+        assert stats.paired_difference(x, seeds, y[shuffle], seeds[shuffle]) == expected
+        more = stats.paired_difference([*x, 100.0], [*seeds, 77], [*y, -100.0], [*seeds, 78])
+        assert more == expected
+        assert stats.common_seeds([3, 1, 3, 9], [1, 3, 5]).tolist() == [1, 3]
+
+    def test_is_narrower_where_both_move_together(self):
+        rng = np.random.default_rng(0)
+        shared, seeds = 5 * rng.normal(size=16), np.arange(16)
+        x, y = shared + rng.normal(size=16), shared + rng.normal(size=16)
+        paired = stats.paired_difference(x, seeds, y, seeds)
+        alone = stats.mean_interval(x)
+        assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
+
+    def test_several_entries_of_a_seed_count_once(self):
+        assert stats.paired_difference([1, 3, 5], [0, 0, 1], [1, 2], [0, 1]).value == pytest.approx((1 + 3) / 2)
+
+    def test_undefined_and_refused(self):
+        assert all(map(math.isnan, stats.paired_difference([1], [0], [1], [1])))
+        assert all(map(math.isnan, stats.paired_difference([1, NAN], [0, 1], [1, 2], [0, 1])))
+        with pytest.raises(ValueError, match="y must be a vector"):
+            stats.paired_difference([1], [0], [1, 2], [0])
+
+
+def _skewed_modes(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.choice([5.0, 6.0, 7.0, 8.0], p=[0.15, 0.2, 0.35, 0.3], size=n)
+
+
+@pytest.mark.slow
+class TestIntervalsCoverAtTheirRate:
+    """500 repetitions with fixed seeds: the standard deviation of the count is 1 %, so 93-97 % is two of them."""
+
+    def rate(self, interval: Callable[[], stats.Estimate], truth: float) -> float:
+        found = [interval() for _ in range(500)]
+        return float(np.mean([e.low <= truth <= e.high for e in found]))
+
+    @pytest.mark.parametrize("n", [16, 64])
+    @pytest.mark.parametrize("shape", ["normal", "gamma"])
+    @pytest.mark.parametrize("name", ["mean_interval", "iqm_interval"])
+    def test_of_a_mean(self, name: str, shape: str, n: int):
+        rng = np.random.default_rng(20)
+        draw = {"normal": lambda n: rng.normal(size=n), "gamma": lambda n: rng.gamma(4, 1 / 4, n)}[shape]
+        mean = {"normal": 0.0, "gamma": 1.0}[shape]
+        truth = mean if name == "mean_interval" else stats.interquartile_mean(draw(4_000_000))
+        assert 0.93 <= self.rate(lambda: getattr(stats, name)(draw(n)), truth) <= 0.97
+
+    @pytest.mark.parametrize("n", [16, 64])
+    def test_of_whole_numbers_of_modes(self, n: int):
+        rng = np.random.default_rng(21)
+        assert 0.93 <= self.rate(lambda: stats.mean_interval(_skewed_modes(rng, n)), 6.8) <= 0.97
+
+    @pytest.mark.parametrize("n", [16, 64])
+    def test_of_a_paired_difference(self, n: int):
+        rng, seeds = np.random.default_rng(22), np.arange(n)
+
+        def interval() -> stats.Estimate:
+            shared = 3 * rng.normal(size=n)
+            return stats.paired_difference(shared + rng.gamma(4, 1 / 4, n), seeds, shared + rng.normal(size=n), seeds)
+
+        assert 0.93 <= self.rate(interval, 1.0) <= 0.97
+
+    @pytest.mark.parametrize(
+        ("rho", "whole", "n"), [(0.0, False, 16), (0.6, False, 16), (0.6, True, 16), (0.6, True, 64)]
+    )
+    def test_of_a_rank_correlation(self, rho: float, whole: bool, n: int):
+        rng = np.random.default_rng(23)
+
+        def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+            x, e = rng.normal(size=(2, n))
+            y = rho * x + math.sqrt(1 - rho**2) * e
+            return x, np.clip(np.round(1.2 * y + 7), 1, 8) if whole else y
+
+        truth = float(np.asarray(scipy.stats.spearmanr(*draw(1_000_000)))[0])
+        assert 0.93 <= self.rate(lambda: stats.rank_correlation(*draw(n)), truth) <= 0.97
+
+    @pytest.mark.parametrize("n", [16, 64, 200])
+    def test_of_a_share(self, n: int):
+        # The share is drawn, too: at one share the rate is not 95 % (the next test), on average over shares it is.
+        rng = np.random.default_rng(24)
+        shares = rng.uniform(0.02, 0.98, 500)
+        found = [stats.share_interval(rng.binomial(n, p), n) for p in shares]
+        assert 0.93 <= np.mean([e.low <= p <= e.high for e, p in zip(found, shares, strict=True)]) <= 0.97
+
+    def test_of_a_share_exactly(self):
+        # Over all counts: Wilson's keeps its rate on average over p, not at each.
+        shares = np.linspace(0.02, 0.98, 97)
+        intervals = [stats.share_interval(k, 64) for k in range(65)]
+        hits = np.array([(e.low <= shares) & (shares <= e.high) for e in intervals])
+        rates = (scipy.stats.binom.pmf(np.arange(65)[:, None], 64, shares) * hits).sum(axis=0)
+        assert rates.mean() == pytest.approx(0.95, abs=0.003)
+        assert rates.min() > 0.93
+
+    @pytest.mark.parametrize("n", [16, 64])
+    def test_of_a_band(self, n: int):
+        band = stats.band(np.random.default_rng(25).normal(size=(n, 500)))
+        assert 0.93 <= np.mean((band.low <= 0) & (band.high >= 0)) <= 0.97
 
 
 def test_mean_over_seeds_counts_seeds_and_not_runs():
@@ -121,6 +255,18 @@ class TestRankCorrelation:
         assert math.isnan(low)
         assert math.isnan(high)
 
+    def test_clusters_are_resampled_together(self):
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(2, 20))
+        once = stats.rank_correlation(x, y)
+        assert stats.rank_correlation(x, y, clusters=np.arange(20)) == once
+        five = stats.rank_correlation(np.tile(x, 5), np.tile(y, 5), clusters=np.tile(np.arange(20), 5))
+        # One table of draws is used in another order: two bootstraps of 2,000.
+        assert five.value == pytest.approx(once.value)
+        assert five.low == pytest.approx(once.low, abs=0.06)
+        assert five.high == pytest.approx(once.high, abs=0.06)
+        assert math.isnan(stats.rank_correlation(x, y, clusters=np.arange(20) % 4).low)
+
     @pytest.mark.parametrize("others", [1, 2])
     def test_a_few_runs_that_differ_prove_nothing(self, others: int):
         # Many a resample lacks them altogether.
@@ -136,17 +282,22 @@ class TestRankCorrelation:
 class TestBand:
     def test_against_brute_force(self):
         x = np.random.default_rng(0).gamma(2, size=(12, 3))
-        band = stats.band(x, resamples=4000)
+        band = stats.band(x, resamples=16_000)
         np.testing.assert_allclose(band.mean, x.mean(axis=0))
         np.testing.assert_array_equal(band.count, 12)
         for s in range(3):
             brute = scipy.stats.bootstrap(
-                (x[:, s],), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
+                (x[:, s],),
+                np.mean,
+                method="percentile",
+                confidence_level=stats.expanded(0.95, 12),
+                n_resamples=16_000,
+                rng=np.random.default_rng(1),
             ).confidence_interval
-            # Two independent bootstraps of 4,000: a quantile at 2.5 % has a standard error of some 4 % of the width.
+            # Two independent bootstraps of 16,000: a quantile at 1.1 % has a standard error of some 1 % of the width.
             width = brute.high - brute.low
-            assert abs(band.low[s] - brute.low) < 0.06 * width
-            assert abs(band.high[s] - brute.high) < 0.06 * width
+            assert abs(band.low[s] - brute.low) < 0.05 * width
+            assert abs(band.high[s] - brute.high) < 0.05 * width
 
     def test_undefined_entries_count_step_by_step(self):
         x = np.random.default_rng(0).normal(size=(6, 4))
@@ -222,6 +373,105 @@ class TestReadingTheDataset:
         assert near.any()
         assert not near[1]
         assert not near[48:].any()
+
+
+def two_curves(name: str, num_modes: int, loss: np.ndarray, player: str) -> xr.Dataset:
+    """A run that reads these losses, of a loss by name with its curves."""
+    disc, gen = of_modes(name, num_modes)
+    return xr.Dataset(
+        {
+            f"loss_{player}": (("run", "step"), np.asarray(loss, float)[None]),
+            "finite": (("run", "step"), np.ones((1, len(loss)))),
+            "target_weights": (("run", "mode"), np.full((1, num_modes), 1 / num_modes)),
+            "best_loss_disc": (("run", "mode"), disc[None]),
+            "best_loss_gen": (("run", "mode"), gen[None]),
+        }
+    )
+
+
+class TestImpliedModes:
+    @pytest.mark.parametrize("player", ["disc", "gen"])
+    def test_against_the_closed_form_between_whole_numbers(self, player: Literal["disc", "gen"]):
+        k = np.linspace(1, 8, 29)
+        loss = {"disc": k / 8 * np.log1p(8 / k) + np.log1p(k / 8), "gen": np.log1p(8 / k)}[player]
+        found = stats.implied_modes(two_curves("non_saturating", 8, loss, player), player)[0]
+        # Monotone cubics through eight points; the ends, where their slope is a guess, are the worst.
+        np.testing.assert_allclose(found, k, atol=0.03)
+        np.testing.assert_allclose(found[::4], k[::4], atol=1e-5)
+
+    def test_beyond_the_ends_is_the_end(self):
+        results = two_curves("non_saturating", 8, np.array([0.0, 0.3, 1.4, 2.0, NAN]), "disc")
+        np.testing.assert_allclose(stats.implied_modes(results, "disc"), [[1, 1, 8, 8, NAN]], atol=1e-12)
+
+    def test_unknown_where_the_loss_does_not_tell(self):
+        # Hinge: G's loss under the best D is 1 for every k < K. Wasserstein has no curve. One mode is no curve.
+        assert np.isnan(stats.implied_modes(two_curves("hinge", 8, np.ones(3), "gen"), "gen")).all()
+        assert np.isnan(stats.implied_modes(two_curves("wasserstein", 8, np.ones(3), "disc"), "disc")).all()
+        assert np.isnan(stats.implied_modes(two_curves("non_saturating", 1, np.ones(3), "disc"), "disc")).all()
+        hinge = stats.implied_modes(two_curves("hinge", 8, np.array([0.5, 1.25]), "disc"), "disc")
+        np.testing.assert_allclose(hinge, [[2, 5]], atol=1e-5)
+
+    def test_padding_is_no_mode(self):
+        results = two_curves("non_saturating", 4, np.array([1.2, 1.3]), "disc")
+        padded = results.pad({"mode": (0, 3)})
+        np.testing.assert_array_equal(stats.implied_modes(padded, "disc"), stats.implied_modes(results, "disc"))
+
+    def test_disagreement(self, results: xr.Dataset):
+        # The synthetic D lags, and G's loss is lowered by as much: D's loss implies more modes, and G's too.
+        found = stats.implied_disagreement(results)
+        np.testing.assert_array_equal(found, stats.implied_modes(results, "gen") - stats.implied_modes(results, "disc"))
+        assert np.isnan(found[1, 12:]).all()
+        assert np.isnan(found[48:]).all()
+        no_lag = results.copy(deep=True)
+        modes = np.maximum(no_lag["modes"].values, 1).astype(float)
+        no_lag["loss_disc"].values[:] = modes / 8 * np.log1p(8 / modes) + np.log1p(modes / 8)
+        no_lag["loss_gen"].values[:] = np.log1p(8 / modes)
+        np.testing.assert_allclose(stats.implied_disagreement(no_lag)[2:32], 0, atol=1e-4)
+
+    def test_refused(self, results: xr.Dataset):
+        with pytest.raises(ValueError, match="player: got 'both'"):
+            stats.implied_modes(results, "both")  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValueError, match="no best_loss_gen"):
+            stats.implied_modes(results.drop_vars("best_loss_gen"), "gen")
+        with pytest.raises(ValueError, match="no metric 'loss_gen'"):
+            stats.implied_modes(results.drop_vars("loss_gen"), "gen")
+
+
+class TestCorrelations:
+    def test_every_loss_with_every_metric_of_every_recipe(self, results: xr.Dataset):
+        found = stats.correlations(results)
+        assert len(found) == 4 * 3 * 3
+        by_name = {(c.recipe, c.loss, c.metric): c for c in found}
+        one = by_name["minimax", "loss_gen", "jsd"]
+        loss, jsd = results["loss_gen"].values[32:48], results["jsd"].values[32:48]
+        each = [float(np.asarray(scipy.stats.spearmanr(x[1:], y[1:])[0])) for x, y in zip(loss, jsd, strict=True)]
+        assert one.within.estimate.value == pytest.approx(np.mean(each))
+        assert one.within.estimate == stats.mean_interval(stats.within_runs(results, "loss_gen", "jsd")[32:48])
+        assert one.across.estimate == stats.rank_correlation(loss[:, -1], jsd[:, -1])
+        table = stats.table(results)[0]
+        assert by_name["non_saturating", "loss_disc", "modes"].across == table.entries["across_disc"]
+        assert by_name["non_saturating", "loss_disc", "modes"].within == table.entries["within_disc"]
+
+    def test_what_is_not_recorded_has_a_note(self, results: xr.Dataset):
+        one = next(c for c in stats.correlations(results) if c.metric == "w1")
+        assert one.within == one.across
+        assert one.within.note == "w1 is not recorded in these results"
+
+    def test_a_metric_measured_rarely_is_paired_where_it_was(self, results: xr.Dataset):
+        w1 = np.full(results["jsd"].shape, np.nan)
+        w1[:, ::4] = np.random.default_rng(0).random(w1[:, ::4].shape)
+        w1[:, -1] = np.nan
+        with_w1 = results.assign(w1=(("run", "step"), w1))
+        one = next(c for c in stats.correlations(with_w1) if (c.loss, c.metric) == ("loss_gen", "w1"))
+        loss = results["loss_gen"].values[:16]
+        each = [scipy.stats.spearmanr(x[4:20:4], y[4:20:4])[0] for x, y in zip(loss, w1[:16], strict=True)]
+        each[1] = scipy.stats.spearmanr(loss[1, 4:12:4], w1[1, 4:12:4])[0]  # two steps before it diverged: no value
+        assert one.within.count == 15
+        assert one.within.estimate.value == pytest.approx(np.delete(each, 1).mean())
+        assert one.across.count == 15
+        left = np.delete(np.arange(16), 1)
+        assert one.across.estimate == stats.rank_correlation(loss[left, 16], w1[left, 16])
+        assert one.across.note.startswith("over 15 of 16 runs")
 
 
 class TestTable:
