@@ -7,6 +7,7 @@ import base64
 import html
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ $notes
 $columns
 </dl>
 </details>
+$verdicts
 <h2>Figures</h2>
 $figures
 <h2>How to get these results again</h2>
@@ -130,6 +132,8 @@ class _Drawing(NamedTuple):
     heading: str
     caption: str
     draw: Callable[[], Figure]
+    needs: tuple[str, ...] = ()
+    """Variables without which there is nothing to draw."""
 
 
 def _escape(text: str) -> str:
@@ -185,8 +189,11 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
     n = int(used.sum())
     if n == 0:
         return ["No run was measured."]
-    modes, total, fails = stats.final(results, "modes"), stats.num_modes(results), stats.diverged(results)
-    full = modes >= total
+    fails, total = stats.diverged(results), stats.num_modes(results)
+    if "modes" not in results:
+        found = [f"{int(fails.sum()):,} of {_count(n, 'run')} diverged. Coverage was not measured."]
+        return [*found, *_about_values(results, used)]
+    full = stats.final(results, "modes") >= total
     share = stats.format_estimate(stats.share_interval(int(full[used].sum()), n), stats.COLUMNS["all_modes"])
     found = [
         f"{int(full[used].sum()):,} of {_count(n, 'run')} ended with all modes covered: {share}. "
@@ -210,26 +217,7 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
             f"equilibrium, as if training had converged; {missing:,} of these "
             f"{'misses' if missing == 1 else 'miss'} at least one mode."
         )
-    logistic = used & np.isin(results["loss"].values.astype(str), stats.LOGISTIC)
-    seeds = results["seed"].values
-    noise = stats.sampling_noise(results)
-    never_failed = logistic & np.isfinite(noise).all(axis=1)
-    if never_failed.any():
-        bias = stats.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
-        found.append(
-            "At the same parameters the minibatch value scatters around the value with a standard deviation of "
-            f"{noise[never_failed].std():.3f} nats, and differs from it by {stats.format_estimate(bias, _BIAS)} nats "
-            f"on average ({_count(int(never_failed.sum()), 'run')} with a logistic loss, every measurement): what the "
-            "minibatch loss measures is the value, not its maximum over discriminators."
-        )
-    lag = stats.final(results, "lag")
-    lagging = logistic & np.isfinite(lag)
-    if lagging.any():
-        mean = stats.format_estimate(stats.mean_over_seeds(lag[lagging], seeds[lagging]), stats.COLUMNS["lag"])
-        found.append(
-            f"At the end the discriminator lagged behind its best response by {mean} nats, as a mean over "
-            f"{_count(int(lagging.sum()), 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
-        )
+    found += _about_values(results, used)
     across = [row for row in rows if np.isfinite(row.entries["across_disc"].estimate.value)]
     if len(across) > 4:
         decided = [row.entries["across_disc"].estimate for row in across]
@@ -254,6 +242,129 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
     return found
 
 
+def _about_values(results: xr.Dataset, used: np.ndarray) -> list[str]:
+    """What minibatch value and lag show, over the runs used (R,) bool; nothing of what was not measured."""
+    found = []
+    logistic = used & np.isin(results["loss"].values.astype(str), stats.LOGISTIC)
+    seeds = results["seed"].values
+    nothing = np.full(results["finite"].shape, np.nan)
+    noise = stats.sampling_noise(results) if {"value", "value_batch"} <= set(results) else nothing
+    never_failed = logistic & np.isfinite(noise).all(axis=1)
+    if never_failed.any():
+        bias = stats.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
+        found.append(
+            "At the same parameters the minibatch value scatters around the value with a standard deviation of "
+            f"{noise[never_failed].std():.3f} nats, and differs from it by {stats.format_estimate(bias, _BIAS)} nats "
+            f"on average ({_count(int(never_failed.sum()), 'run')} with a logistic loss, every measurement): what the "
+            "minibatch loss measures is the value, not its maximum over discriminators."
+        )
+    lag = stats.final(results, "lag") if "lag" in results else nothing[:, 0]
+    lagging = logistic & np.isfinite(lag)
+    if lagging.any():
+        mean = stats.format_estimate(stats.mean_over_seeds(lag[lagging], seeds[lagging]), stats.COLUMNS["lag"])
+        found.append(
+            f"At the end the discriminator lagged behind its best response by {mean} nats, as a mean over "
+            f"{_count(int(lagging.sum()), 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
+        )
+    return found
+
+
+def _verdict_rules(results: xr.Dataset) -> dict[str, str]:
+    """Verdict -> its rule in words, as recorded with the verdicts; empty where that is not readable."""
+    attrs = results["verdict"].attrs
+    try:
+        rules = json.loads(str(attrs.get("rule", attrs.get("rules", ""))))
+    except ValueError:
+        return {}
+    return {str(name): str(rule) for name, rule in rules.items()} if isinstance(rules, dict) else {}
+
+
+def _verdicts(results: xr.Dataset) -> str:
+    """How many runs of each recipe had which verdict, and the rules; nothing for results without verdicts."""
+    if "verdict" not in results:
+        return ""
+    found = np.array([str(v) for v in results["verdict"].values], object)
+    names = [v for v in dict.fromkeys([*plots.VERDICT_MARKS, *found]) if (found == v).any()]
+    head = "".join(f"<th>{_escape(stats.printable(v).replace('_', ' '))}</th>" for v in names)
+    body = []
+    for recipe in stats.recipes(results):
+        runs = stats.runs_of(results, recipe)
+        cells = [f"<th>{_escape(stats.printable(recipe))}</th><td>{runs.size}</td>"]
+        for name in names:
+            count = int((found[runs] == name).sum())
+            estimate = stats.format_estimate(stats.share_interval(count, runs.size), stats.COLUMNS["all_modes"])
+            cells.append(f"<td>{count}<small>{_escape(estimate)}</small></td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    rules = _verdict_rules(results)
+    terms = [(name, rules[name]) for name in [*names, *(r for r in rules if r not in names)] if name in rules]
+    words = "\n".join(
+        f"<dt>{_escape(stats.printable(name).replace('_', ' '))}</dt><dd>{_escape(stats.printable(rule))}</dd>"
+        for name, rule in terms
+    )
+    details = f"<details>\n<summary>What the verdicts mean</summary>\n<dl>\n{words}\n</dl>\n</details>" if words else ""
+    joined = "\n".join(body)
+    return (
+        "<h2>What happened to the runs</h2>\n<p>Runs by verdict, which stated rules give from the recorded curves; "
+        "below each count its share of the recipe's runs with Wilson's 95&nbsp;% interval.</p>\n"
+        f'<div class="wide">\n<table>\n<thead><tr><th>recipe</th><th>runs</th>{head}</tr></thead>\n'
+        f"<tbody>\n{joined}\n</tbody>\n</table>\n</div>\n{details}"
+    )
+
+
+def _mosaic_by(results: xr.Dataset) -> str | tuple[str, str]:
+    """What spans the mosaic: the one or two numbers that a sweep varies within its settings, else the recipe."""
+    settings = {
+        str(name): c.values.tolist()
+        for name, c in results.coords.items()
+        if c.dims == ("run",) and name not in {"run", "seed", "recipe"} and len(set(c.values.tolist())) > 1
+    }
+    swept = [name for name in settings if results[name].dtype.kind in "iuf"]
+    recipes = [str(label) for label in results["recipe"].values]
+    # A grid has each value of one with each value of the rest, which recipes that differ in all things have not.
+    rest = list(zip(*(found for name, found in settings.items() if name not in swept), strict=True)) or [()] * len(
+        recipes
+    )
+    cells = math.prod(len(set(settings[name])) for name in swept) * len(set(rest))
+    if len(swept) not in (1, 2) or cells != len(set(recipes)):
+        return "recipe"
+    return swept[0] if len(swept) == 1 else (swept[0], swept[1])
+
+
+def _verdict_drawing(results: xr.Dataset) -> _Drawing:
+    names, by = stats.recipes(results), _mosaic_by(results)
+    if isinstance(by, tuple):
+        caption = (
+            "A strip for each pair of values, of the shares of its verdicts, coloured and signed as in the legend, "
+            "which counts them; above each strip how many of its runs converged."
+        )
+    else:
+        caption = (
+            "One cell a run, coloured and signed by verdict; the legend counts them. Runs in one row of a panel share "
+            "their seed."
+        )
+    # A sweep's recipes are its columns: all of them are needed, and take little room.
+    shown = names[:MAX_RECIPES] if by == "recipe" else names
+    if len(shown) < len(names):
+        caption += f" The first {len(shown)} of {len(names)} recipes are drawn."
+    return _Drawing(
+        "What happened to each run", caption, lambda: plots.verdict_mosaic(results, by, shown), ("verdict",)
+    )
+
+
+def _known(results: xr.Dataset, *names: str) -> bool:
+    """Whether any of these is recorded and has a value somewhere."""
+    return any(name in results and bool(np.isfinite(results[name].values.astype(float)).any()) for name in names)
+
+
+def _first_with_spectrum(results: xr.Dataset) -> int | None:
+    """Label of the first run with eigenvalues; None where there is none."""
+    if "eigenvalues" not in results:
+        return None
+    first = results["eigenvalues"].isel(eigenvalue=0, part=0).transpose("run", "step").values
+    runs = np.flatnonzero(np.isfinite(first.astype(float)).any(axis=1))
+    return int(results["run"].values[runs[0]]) if runs.size else None
+
+
 def _drawings(results: xr.Dataset) -> Iterator[_Drawing]:
     names = stats.recipes(results)
     shown = names[:MAX_RECIPES]
@@ -276,6 +387,33 @@ def _drawings(results: xr.Dataset) -> Iterator[_Drawing]:
         "shaded gap between the two is the lag. A value on the equilibrium line under a large lag looks converged, "
         "and is not: the discriminator is behind." + left_out,
         lambda: plots.decomposition(results, shown),
+        needs=("value", "value_se", "value_batch", "value_best"),
+    )
+    if _known(results, "value_best"):
+        yield _Drawing(
+            "A loss near equilibrium is a sum of two large terms",
+            "Means over runs. Upwards from zero, what is left of the divergence: the best value minus the value at "
+            "equilibrium. Downwards, the discriminator's lag. The line is what remains of the two, and all that a loss "
+            "curve can show, within the band of its minibatch noise: it reads zero where the two cancel, however large "
+            "they are. The numbers above each panel are the two terms and their sum at the end."
+            + (
+                " Right, the duality gap: what the discriminator and what the generator could gain; it is zero at an "
+                "equilibrium only."
+                if "duality_gap" in results
+                else ""
+            )
+            + left_out,
+            lambda: plots.gap_budget(results, shown),
+            needs=("value", "value_batch"),
+        )
+    yield _verdict_drawing(results)
+    yield _Drawing(
+        "How the seeds are distributed",
+        "Modes covered at the end: bars are shares of the runs, points single runs, crosses diverged ones, which count "
+        "as 0. Below, the mean and the mean of the middle half with 95 % intervals. Where the runs fall into two "
+        "groups, the mean lies where no run is." + left_out,
+        lambda: plots.distributions(results, "modes", shown),
+        needs=("modes",),
     )
     for loss, player in (("loss_disc", "discriminator"), ("loss_gen", "generator")):
         yield _Drawing(
@@ -287,6 +425,42 @@ def _drawings(results: xr.Dataset) -> Iterator[_Drawing]:
             "Spearman's rank correlation over runs with its 95 % interval. Crosses in a grey strip are diverged "
             "runs, which have no loss." + left_out,
             lambda loss=loss: plots.loss_against_coverage(results, loss, shown),
+            needs=(loss, "modes"),
+        )
+    if {"jsd", "w1", "modes"} & set(results):
+        yield _Drawing(
+            "Which loss tracks the truth?",
+            "Spearman's rank correlation of each loss with the truth, with 95 % intervals: above over the steps of a "
+            "run, as a mean over runs, below over runs at their ends. A loss far from 0 on either side tracks the "
+            "metric; one that does so within runs but not across them tells time, not quality. A dash is a correlation "
+            "that is not defined." + left_out,
+            lambda: plots.tracking(results, shown),
+        )
+    if _known(results, "implied_modes_disc", "implied_modes_gen", "best_loss_disc", "best_loss_gen"):
+        yield _Drawing(
+            "How many modes the losses imply",
+            "Left the first run of each recipe, right means over its runs with 95 % intervals. Each loss is turned "
+            "into the number of modes at which it would read so, were the discriminator at its best and the mass even "
+            "over the modes. Where the two players' numbers part, one of the two does not hold." + left_out,
+            lambda: plots.implied_modes(results, shown),
+            needs=("modes",),
+        )
+    if {"grad_snr_gen", "grad_snr_disc"} & set(results):
+        yield _Drawing(
+            "How much of a gradient is signal",
+            "Medians over runs with quartiles. Below a signal to noise of 1 a minibatch gradient is more noise than "
+            "signal; the noise scale is the batch size at which the two are equal. Saturation is the share of the "
+            "generator's gradient that is lost to a discriminator that is too sure." + left_out,
+            lambda: plots.gradient_snr(results, shown),
+        )
+    spectral = _first_with_spectrum(results)
+    if spectral is not None:
+        yield _Drawing(
+            "The spectrum of the game",
+            "Eigenvalues of the flow's Jacobian in the complex plane, for the first run that has them; later steps are "
+            "brighter. On the grey side of the imaginary axis the flow is unstable; far from the real axis it rotates. "
+            "Right, where measured: a step of training contracts where the spectral radius is below 1.",
+            lambda: plots.spectrum(results, spectral),
         )
     if "samples" in results:
         try:
@@ -309,6 +483,7 @@ def _drawings(results: xr.Dataset) -> Iterator[_Drawing]:
                 else ""
             ),
             lambda: plots.samples_over_training(results, runs),
+            needs=("modes", "high_quality"),
         )
 
 
@@ -404,7 +579,8 @@ def write(results: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         table=_table(rows),
         notes=f"<ol>{notes}</ol>" if notes else "",
         columns="\n".join(f"<dt>{_escape(c.heading)}</dt><dd>{_escape(c.meaning)}</dd>" for c in columns),
-        figures="\n".join(map(_figure, _drawings(results))),
+        verdicts=_verdicts(results),
+        figures="\n".join(_figure(drawing) for drawing in _drawings(results) if set(drawing.needs) <= set(results)),
         command=html.escape(str(attrs.get("command", "not recorded"))),
         configuration=html.escape(str(attrs.get("configuration", "not recorded"))),
         provenance="\n".join(

@@ -155,3 +155,74 @@ def make(
         dataset[name] = (("run", "mode"), np.stack([best[loss] for loss in losses]))
     dataset["equilibrium"] = ("run", np.where(wasserstein, 0.0, -2 * np.log(2)))
     return dataset
+
+
+def extended(results: xr.Dataset, seed: int = 0, every: int = 4) -> xr.Dataset:
+    """`make`'s dataset with what richer measurements record (docs/results.md); the deep ones at each ``every``-th step.
+
+    The duality gap is the lag and as much again of G's; a GAN of batch size 256 whose gradients lose their signal; a
+    spectrum that turns stable at half time; verdicts by the modes at the end.
+    """
+    rng = np.random.default_rng(seed)
+    runs, steps = results.sizes["run"], results.sizes["step"]
+    shape, time = (runs, steps), np.linspace(0, 1, steps)
+    finite = np.asarray(results["finite"].values) == 1
+    deep = finite & (np.arange(steps) % every == 0)
+    lag, modes = np.asarray(results["lag"].values, float), np.asarray(results["modes"].values, float)
+    jitter = lambda scale: rng.lognormal(sigma=scale, size=shape)  # noqa: E731
+    snr = {p: start * np.exp(-3 * time) * jitter(0.5) for p, start in (("gen", 2.0), ("disc", 8.0))}
+    # Where nothing is left of the signal its estimate is as often negative.
+    snr = {p: np.where((time > 0.8) & (rng.random(shape) < 0.2), -0.01, x) for p, x in snr.items()}
+    gap = 2 * np.nan_to_num(lag, nan=0.4) + 0.1 * jitter(0.3)
+    radius = 1 + 0.004 * (0.5 - time) * jitter(0.1)
+    w1 = 0.05 + 0.9 * (1 - modes / 8) + 0.02 * rng.normal(size=shape)
+    cheap = {
+        "w1": w1,
+        "w1_se": np.full(shape, 0.01),
+        "w1_floor": np.full(shape, 0.04),
+        **{f"grad_snr_{p}": x for p, x in snr.items()},
+        **{f"noise_scale_{p}": np.where(x > 0, 256 / np.maximum(x, 1e-9), np.inf) for p, x in snr.items()},
+        "saturation": np.clip(0.3 + 0.6 * time + 0.05 * rng.normal(size=shape), 0, 1),
+    }
+    dear = {
+        "value_best_deep": np.asarray(results["value_best"].values, float) + 0.01,
+        "lag_deep": lag + 0.01,
+        "duality_gap": gap,
+        "duality_gap_se": np.full(shape, 0.01),
+        "spectral_radius": radius,
+        "max_real": 0.5 - time + 0.02 * rng.normal(size=shape),
+        "rotation_share": np.clip(0.6 - 0.3 * time + 0.02 * rng.normal(size=shape), 0, 1),
+    }
+    found = {name: np.where(finite, x, np.nan) for name, x in cheap.items()}
+    found |= {name: np.where(deep, x, np.nan) for name, x in dear.items()}
+    # Sizes from 1e-3 to 1e2, in conjugate pairs; the last two are not there, as where not all converge.
+    size = np.geomspace(1e-3, 100, 6)
+    real = -size * (1 + 0.3 * rng.normal(size=(*shape, 6))) + (0.5 - time)[None, :, None]
+    imaginary = 0.6 * size * rng.uniform(0.2, 1, (*shape, 6))
+    pairs = np.stack([np.stack([real, sign * imaginary], axis=-1) for sign in (1, -1)], axis=3).reshape(*shape, 12, 2)
+    pairs[:, :, 10:] = np.nan
+    spectra = np.where(deep[..., None, None], pairs, np.nan)
+    last = np.where(finite.any(axis=1), modes[:, -1], np.nan)
+    names = np.select(
+        [~finite[:, -1], last <= 2, last <= 4, last < 8, time[-1] - rng.random(runs) < 0.2],
+        ["diverged", "discriminator_won", "collapsed", "partial", "imprecise"],
+        "converged",
+    ).astype(object)
+    rules = {"diverged": "a parameter is no longer finite", "converged": "every mode is covered, JSD is small"}
+    added: dict[str, tuple[tuple[str, ...], NDArray]]
+    added = {name: (("run", "step"), x.astype(np.float32)) for name, x in found.items()}
+    added["eigenvalues"] = (("run", "step", "eigenvalue", "part"), spectra.astype(np.float32))
+    extra = results.assign(added).assign_coords(part=["real", "imaginary"])
+    extra["verdict"] = ("run", names, {"long_name": "verdict", "rule": json.dumps(rules)})
+    extra["verdict_step"] = ("run", np.where(names == "converged", 2000.0, np.nan))
+    return extra
+
+
+def sweep(
+    learning_rates: Sequence[float] = (1e-4, 3e-4, 1e-3), seeds: int = 8, recipes: Sequence[str] = ("minimax",)
+) -> xr.Dataset:
+    """`extended` runs at several learning rates of G: recipes x rates x seeds."""
+    labels = {f"{name}, lr_gen {rate:g}": RECIPES[name] for name in recipes for rate in learning_rates}
+    results = make(labels, seeds=seeds, steps=9, samples=0, surface=0)
+    rates = np.tile(np.repeat(learning_rates, seeds), len(recipes))
+    return extended(results.assign_coords(lr_gen=("run", rates)))

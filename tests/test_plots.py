@@ -9,10 +9,13 @@ import pytest
 import synthetic
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
 from gandyn import plots, stats
+from gandyn.plots.recipes import _ink
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_callers_settings_do_not_reach_the_figure(results: xr.Dataset):
     "change",
     [
         lambda d: d.isel(run=[0], step=[20]),
-        lambda d: d.isel(step=[0], run=slice(8, 24)),
+        pytest.param(lambda d: d.isel(step=[0], run=slice(8, 24)), marks=pytest.mark.slow),
         lambda d: d.isel(run=[1, 2]),
         lambda d: d.isel(run=slice(48, 51)),
     ],
@@ -125,8 +128,8 @@ def test_small_results(results: xr.Dataset, change):
 
 
 def test_awkward_labels(results: xr.Dataset):
-    labels = np.array(["$x_{ tab\tand\nbreak", "a_$b$^c", "long " * 30], object)
-    awkward = results.isel(run=[0, 1, 2], step=[0, 20]).assign_coords(recipe=("run", labels))
+    labels = np.array(["$x_{ tab\tand\nbreak, a_$b$^c", "long " * 30], object)
+    awkward = results.isel(run=[0, 1], step=[0, 20]).assign_coords(recipe=("run", labels))
     for figure in figures(awkward).values():
         assert_tidy(figure)
     # Dollars are escaped for matplotlib, and shown as they are.
@@ -303,3 +306,357 @@ def test_overview_draws_the_table(results: xr.Dataset):
     assert [t.get_text() for t in lag.texts] == ["–"]
     real = [data(line)[0, 0] for line in modes.get_lines() if line.get_color() == plots.COLORS["real"]]
     np.testing.assert_allclose(real, 8)
+
+
+@pytest.fixture(scope="module")
+def rich() -> xr.Dataset:
+    """What richer measurements record: one recipe with a diverged run, one without a best value."""
+    few = synthetic.make(["non_saturating", "wasserstein, gradient penalty"], seeds=6, steps=9, samples=0, surface=0)
+    return synthetic.extended(few)
+
+
+RICH = {
+    "gap_budget": plots.gap_budget,
+    "implied_modes": plots.implied_modes,
+    "tracking": plots.tracking,
+    "gradient_snr": plots.gradient_snr,
+    "distributions": plots.distributions,
+    "distributions of W1": lambda d: plots.distributions(d, "w1"),
+    "verdict_mosaic": lambda d: plots.verdict_mosaic(d, "recipe"),
+    "spectrum": lambda d: plots.spectrum(d, int(d["run"].values[0])),
+}
+
+
+def without_values(results: xr.Dataset) -> xr.Dataset:
+    """As after an interruption before the first measurement."""
+    empty = results.copy(deep=True)
+    for x in empty.data_vars.values():
+        if x.dims[:2] == ("run", "step"):
+            x.values[:] = np.nan
+    empty["verdict"].values[:] = "unmeasured"
+    return empty
+
+
+def hostile(results: xr.Dataset) -> xr.Dataset:
+    labels = np.array(["$x_{ tab\tand\nbreak a_$b$^c", "long " * 30], object)
+    awkward = results.isel(run=[0, 1]).assign_coords(recipe=("run", labels)).copy(deep=True)
+    awkward["verdict"].values[:] = ["$\\frac{", "<b>"]
+    return awkward
+
+
+@pytest.mark.parametrize("name", RICH)
+def test_rich_figures_are_tidy(rich: xr.Dataset, name: str):
+    before = mpl.rcParams.copy()
+    figure = RICH[name](rich)
+    assert_tidy(figure)
+    if figure.legends:
+        assert_legend_clear_of_axes(figure)
+    assert mpl.rcParams == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d.isel(run=[0], step=[8]), id="one run, one step", marks=pytest.mark.slow),
+        pytest.param(lambda d: d.isel(run=[1]), id="one diverged run", marks=pytest.mark.slow),
+        pytest.param(lambda d: hostile(d.isel(step=[8])), id="awkward labels, one step"),
+        pytest.param(lambda d: without_values(d.isel(run=[0, 6])), id="nothing measured", marks=pytest.mark.slow),
+    ],
+)
+def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
+    poor = change(rich)
+    for name, draw in RICH.items():
+        if name == "spectrum" and np.isnan(poor["eigenvalues"].values).all():
+            with pytest.raises(ValueError, match="has no eigenvalues"):
+                draw(poor)
+        else:
+            assert_tidy(draw(poor))
+
+
+@pytest.mark.parametrize(
+    ("draw", "variables", "message"),
+    [
+        (plots.gap_budget, ["equilibrium"], "hold no equilibrium; gandyn.run records it"),
+        (
+            RICH["spectrum"],
+            ["eigenvalues"],
+            "hold no eigenvalues; gandyn.run records it with deep_every and 'spectrum'",
+        ),
+        (
+            plots.gradient_snr,
+            ["grad_snr_gen", "grad_snr_disc"],
+            "hold no grad_snr_gen; gandyn.run records it with deep_every and 'gradients'",
+        ),
+        (RICH["verdict_mosaic"], ["verdict"], r"hold no verdict; gandyn.verdicts.judge\(results\) adds it"),
+        (
+            plots.implied_modes,
+            ["best_loss_disc", "best_loss_gen"],
+            "hold no implied_modes_disc; it follows from best_loss_disc",
+        ),
+        (plots.gap_budget, ["value_best"], "hold no value_best; gandyn.run records it with 'best_response' among"),
+        (plots.implied_modes, ["modes"], "hold no modes; gandyn.run records it with 'coverage' among"),
+        (lambda d: plots.distributions(d, "modus"), [], "no metric 'modus'; did you mean 'modes'?"),
+        (plots.tracking, ["jsd", "w1", "modes"], "none of the losses and metrics"),
+    ],
+)
+def test_what_is_missing_is_named(rich: xr.Dataset, draw, variables: list[str], message: str):
+    if draw is plots.tracking:
+        with pytest.raises(ValueError, match=message):
+            plots.tracking(rich.drop_vars(variables), table=stats.correlations(rich))
+    else:
+        with pytest.raises(ValueError, match=message):
+            draw(rich.drop_vars(variables))
+
+
+def lines_of(ax: Axes, color: str) -> list[np.ndarray]:
+    return [data(line) for line in ax.get_lines() if line.get_color() == color]
+
+
+class TestGapBudget:
+    def test_parts_and_their_sum(self, rich: xr.Dataset):
+        figure = plots.gap_budget(rich, run=2)
+        left, right = figure.axes
+        value, best, lag = (rich[m].values[2].astype(float) for m in ("value", "value_best", "lag"))
+        equilibrium = -2 * math.log(2)
+        (divergence, deep), (below,) = (
+            lines_of(left, plots.COLORS["value_best"]),
+            lines_of(left, plots.COLORS["lag"]),
+        )
+        (rest,) = lines_of(left, plots.COLORS["value"])
+        np.testing.assert_allclose(divergence[1], best - equilibrium, rtol=1e-5)
+        np.testing.assert_allclose(below[1], -lag, atol=1e-5)
+        np.testing.assert_allclose(rest[1], value - equilibrium, atol=1e-5)
+        np.testing.assert_allclose(divergence[1] + below[1], rest[1], atol=1e-5)
+        np.testing.assert_array_equal(deep[0], rich["step"].values[::4])
+        noise = (rich["value_batch"].values[2].astype(float) - value) ** 2
+        signs = [f"{x:+.3f}".replace("-", "−") for x in (best[-1] - equilibrium, -lag[-1], value[-1] - equilibrium)]
+        ending = "at step 1,600: {} {} = {}, minibatch noise ±{:.3f}".format(*signs, math.sqrt(noise.mean()))
+        assert ending in words(figure)
+        gap = lines_of(right, plots.COLORS["equilibrium"])[0]
+        np.testing.assert_allclose(gap[1], rich["duality_gap"].values[2, ::4], rtol=1e-5)
+
+    def test_mean_over_runs_and_what_is_not_known(self, rich: xr.Dataset):
+        figure = plots.gap_budget(rich)
+        mean = lines_of(figure.axes[0], plots.COLORS["value"])[0]
+        want = np.nanmean(rich["value"].values[:6].astype(float), axis=0) + 2 * math.log(2)
+        np.testing.assert_allclose(mean[1], want, atol=1e-5)
+        assert "mean over 6 runs, 1 diverged, counted until then" in words(figure)
+        assert words(figure).count("no best value is known for this loss") == 1
+        assert not lines_of(figure.axes[2], plots.COLORS["lag"])[0].size
+
+    def test_without_a_duality_gap(self, rich: xr.Dataset):
+        plain = rich.drop_vars(["duality_gap", "duality_gap_se", "value_best_deep"])
+        assert len(plots.gap_budget(plain).axes) == 2
+        with pytest.raises(ValueError, match="run 0 is of recipe"):
+            plots.gap_budget(plain, recipe="wasserstein, gradient penalty", run=0)
+
+
+class TestSpectrum:
+    def test_draws_the_eigenvalues_of_each_step(self, rich: xr.Dataset):
+        figure = plots.spectrum(rich, 0)
+        plane = figure.axes[0]
+        points = [data(line) for line in plane.get_lines() if line.get_marker() == "o"]
+        assert len(points) == 3
+        for found, step in zip(points, (0, 4, 8), strict=True):
+            np.testing.assert_allclose(found.T, rich["eigenvalues"].values[0, step, :10])
+        colors = [line.get_color() for line in plane.get_lines() if line.get_marker() == "o"]
+        assert len(set(map(tuple, colors))) == 3
+        assert plane.get_xscale() == plane.get_yscale() == "symlog"
+        low, high = plane.get_xlim()
+        assert low < 0 < high
+        assert any(np.allclose(line.get_xdata(), 0) for line in plane.get_lines()), "the imaginary axis is marked"
+        assert "0 of 10 recorded eigenvalues unstable" in words(figure)
+
+    def test_what_is_measured_stands_beside(self, rich: xr.Dataset):
+        text = words(plots.spectrum(rich, 0))
+        assert "spectral radius of the update" in text
+        alone = rich.drop_vars(["spectral_radius", "max_real", "rotation_share"])
+        figure = plots.spectrum(alone, 0, steps=[800])
+        assert_tidy(figure)
+        assert [ax.get_label() for ax in figure.axes] == ["", "<colorbar>"]
+
+    def test_one_scale_for_both_parts_linear_where_it_can_be(self, rich: xr.Dataset):
+        circle = rich.isel(run=[0]).copy(deep=True)
+        angle = np.linspace(0, 2 * np.pi, 12)
+        circle["eigenvalues"].values[0, 4] = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        plane = plots.spectrum(circle, 0, steps=[800]).axes[0]
+        assert plane.get_xscale() == plane.get_yscale() == "linear"
+
+    def test_refuses_what_is_not_there(self, rich: xr.Dataset):
+        with pytest.raises(ValueError, match="no eigenvalues at step 200; there are some at 0, 800, 1600"):
+            plots.spectrum(rich, 0, steps=[200])
+        with pytest.raises(ValueError, match="steps: got none"):
+            plots.spectrum(rich, 0, steps=[])
+        with pytest.raises(ValueError, match="no run 99"):
+            plots.spectrum(rich, 99)
+
+
+class TestGradients:
+    def test_medians_quartiles_and_batch_size(self, rich: xr.Dataset):
+        figure = plots.gradient_snr(rich, "wasserstein, gradient penalty")
+        snr, scale, saturation = figure.axes
+        x = np.sort(rich["grad_snr_gen"].values[6:, 0].astype(float))
+        (line,) = (at for at in lines_of(snr, plots.COLORS["gen"]) if at.shape[1] > 2)
+        assert line[1, 0] == pytest.approx(x[2]), "the third of six, for no mean of a ratio is taken"
+        assert snr.get_yscale() == scale.get_yscale() == "log"
+        dotted = [data(line)[1, 0] for line in scale.get_lines() if line.get_linestyle() == ":"]
+        assert dotted == pytest.approx([256])
+        assert "trained with 256" in words(figure)
+        assert saturation.get_ylim() == pytest.approx((-0.04, 1.04))
+
+    def test_unresolved_signals_are_counted_and_cost_nothing(self, rich: xr.Dataset):
+        lost = rich.isel(run=slice(6, 12)).copy(deep=True)
+        lost["grad_snr_gen"].values[:3, 2] = -0.5
+        lost["noise_scale_gen"].values[:3, 2] = np.inf
+        count = int((np.stack([lost["grad_snr_gen"].values, lost["grad_snr_disc"].values]) <= 0).sum())
+        figure = plots.gradient_snr(lost)
+        assert f"{count} of 108 unresolved" in words(figure)
+        (line,) = (at for at in lines_of(figure.axes[0], plots.COLORS["gen"]) if at.shape[1] > 2)
+        assert 400 not in line[0], "a median that is not positive is not drawn"
+        assert np.isfinite(figure.axes[1].get_ylim()).all()
+        assert_tidy(figure)
+
+
+def rectangles(ax: Axes) -> list[Rectangle]:
+    return [p for p in ax.patches if isinstance(p, Rectangle)]
+
+
+def cells(ax: Axes) -> dict[tuple[int, int], str]:
+    """(column, row) -> sign."""
+    return {
+        (round(t.get_position()[0]), round(t.get_position()[1])): t.get_text()
+        for t in ax.texts
+        if len(t.get_text()) == 1
+    }
+
+
+class TestVerdictMosaic:
+    def test_one_cell_a_run_and_counts(self):
+        results = synthetic.sweep(recipes=("minimax", "non_saturating"))
+        figure = plots.verdict_mosaic(results)
+        assert len(figure.axes) == 2
+        assert_tidy(figure)
+        verdict, rates = results["verdict"].values, sorted(set(results["lr_gen"].values))
+        for ax, first in zip(figure.axes, (0, 24), strict=True):
+            signs, image = cells(ax), np.asarray(ax.images[0].get_array())
+            assert len(signs) == 24
+            for r in range(first, first + 24):
+                place = rates.index(results["lr_gen"].values[r]), int(results["seed"].values[r])
+                sign, color = plots.VERDICT_MARKS[verdict[r]]
+                assert signs[place] == sign
+                np.testing.assert_allclose(image[place[1], place[0]], to_rgb(color))
+        counts = [t.get_text() for t in figure.legends[0].get_texts()]
+        assert f"✓  converged: {int((verdict == 'converged').sum())}" in counts
+        assert sum(int(text.rpartition(" ")[2]) for text in counts) == 48
+        good = stats.share_interval(int((verdict[:24] == "converged").sum()), 24)
+        assert f"{stats.format_estimate(good, stats.COLUMNS['all_modes'])} of 24 runs converged" in words(figure)
+        assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0.0001", "0.0003", "0.001"]
+
+    def test_signs_differ_and_are_read_on_their_colour(self):
+        signs = [sign for sign, _ in plots.VERDICT_MARKS.values()]
+        assert len(set(signs)) == len(signs) == len({color for _, color in plots.VERDICT_MARKS.values()})
+        for _, color in plots.VERDICT_MARKS.values():
+            # Contrast of sign and ground, WCAG 2: at least 3 for large or bold text.
+            linear = np.array([c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)])
+            ground = linear @ [0.2126, 0.7152, 0.0722]
+            ink = 0.0 if _ink(color) == "black" else 1.0
+            high, low = max(ground, ink), min(ground, ink)
+            assert (high + 0.05) / (low + 0.05) >= 3, color
+
+    def test_two_coordinates_share_a_strip(self):
+        results = synthetic.sweep(learning_rates=(1e-4, 1e-3), seeds=8)
+        rates = np.tile(np.repeat([1e-5, 1e-3], 4), 2)
+        results = results.assign_coords(lr_disc=("run", rates), seed=("run", np.tile(np.arange(4), 4)))
+        figure = plots.verdict_mosaic(results, by=("lr_gen", "lr_disc"))
+        (ax,) = figure.axes
+        texts_ = [t.get_text() for t in ax.texts if "/" in t.get_text()]
+        assert len(texts_) == 4
+        verdict = results["verdict"].values
+        assert texts_[0] == f"{int((verdict[:4] == 'converged').sum())}/4"
+        width = sum(p.get_width() for p in rectangles(ax))
+        assert width == pytest.approx(4 * 0.86)
+        assert_tidy(figure)
+
+    def test_runs_that_share_a_seed_hide_none(self, rich: xr.Dataset):
+        same = rich.assign_coords(seed=("run", np.zeros(12, int)))
+        figure = plots.verdict_mosaic(same, "recipe")
+        assert len(cells(figure.axes[0])) == 12
+        assert figure.axes[0].get_ylabel() == "run, in order of seed"
+
+    def test_refuses_other_coordinates(self, rich: xr.Dataset):
+        with pytest.raises(ValueError, match="no coordinate 'lr_gen' on run"):
+            plots.verdict_mosaic(rich)
+        with pytest.raises(ValueError, match="two different ones"):
+            plots.verdict_mosaic(rich, ("loss", "loss"))
+
+
+class TestDistributions:
+    def test_two_groups_are_seen(self, rich: xr.Dataset):
+        two = rich.isel(run=slice(6, 12)).copy(deep=True)
+        two["modes"].values[:, -1] = [1, 1, 8, 8, 8, 8]
+        ax = plots.distributions(two).axes[0]
+        bars = {round(p.get_x() + p.get_width() / 2): p.get_height() for p in rectangles(ax) if p.get_height() > 0}
+        assert bars == pytest.approx({1: 1 / 3, 8: 2 / 3})
+        points = [data(line) for line in ax.get_lines() if line.get_color() == plots.COLORS["run"]]
+        assert np.concatenate(points, axis=1).shape[1] == 6
+        (mean,) = (at for at in lines_of(ax, plots.COLORS["equilibrium"]) if at.shape[1] == 1)
+        (middle,) = (at for at in lines_of(ax, plots.COLORS["best_disc"]) if at.shape[1] == 1)
+        assert mean[0, 0] == pytest.approx(34 / 6)
+        assert middle[0, 0] == pytest.approx(stats.interquartile_mean([1, 1, 8, 8, 8, 8]))
+
+    def test_failures_are_points(self, rich: xr.Dataset):
+        figure = plots.distributions(rich)
+        crosses = [data(line) for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
+        assert np.concatenate(crosses, axis=1)[0] == pytest.approx([0], abs=0.31)
+        # W1 has no value for a failure: it is in the strip beyond the axis of all others.
+        figure = plots.distributions(rich, "w1")
+        crosses = np.concatenate(
+            [data(line) for line in figure.axes[0].get_lines() if line.get_marker() == "x"], axis=1
+        )
+        w1 = stats.final(rich, "w1")
+        assert crosses.shape[1] == 1
+        assert crosses[0, 0] > np.nanmax(w1)
+        assert "6 runs, 1 diverged (×)" in words(figure)
+
+    def test_a_metric_not_measured_at_the_end_counts_where_it_was_last(self, rich: xr.Dataset):
+        deep = rich.isel(run=slice(6, 12)).copy(deep=True)
+        deep["w1"].values[:, 5:] = np.nan
+        figure = plots.distributions(deep, "w1")
+        points = [data(line) for line in figure.axes[0].get_lines() if line.get_color() == plots.COLORS["run"]]
+        found = np.sort(np.concatenate(points, axis=1)[0])
+        np.testing.assert_allclose(found, np.sort(deep["w1"].values[:, 4]), rtol=1e-5)
+        assert "6 not measured at the end, but before" in words(figure)
+
+
+class TestTracking:
+    def test_draws_the_table(self, rich: xr.Dataset):
+        table = stats.correlations(rich)
+        figure = plots.tracking(rich, table=table)
+        assert len(figure.axes) == 6
+        for i, metric in enumerate(("jsd", "w1", "modes")):
+            for row, kind in enumerate(("within", "across")):
+                ax = figure.axes[3 * row + i]
+                dots = [at[0, 0] for at in lines_of(ax, plots.COLORS["disc"]) if at.shape[1] == 1]
+                want = [getattr(c, kind).estimate.value for c in table if (c.loss, c.metric) == ("loss_disc", metric)]
+                np.testing.assert_allclose(dots, [x for x in want if math.isfinite(x)])
+
+    def test_metrics_that_are_not_recorded_have_no_panel(self, rich: xr.Dataset):
+        assert len(plots.tracking(rich.drop_vars("w1")).axes) == 4
+
+
+class TestImpliedModes:
+    def test_computed_or_as_recorded(self, rich: xr.Dataset):
+        left = plots.implied_modes(rich, "non_saturating").axes[0]
+        (line,) = lines_of(left, plots.COLORS["disc"])
+        want = stats.implied_modes(rich, "disc")[0]
+        np.testing.assert_allclose(line[1], want[np.isfinite(want)])
+        recorded = rich.assign(implied_modes_disc=(("run", "step"), np.full((12, 9), 3.5)))
+        (line,) = lines_of(plots.implied_modes(recorded, "non_saturating").axes[0], plots.COLORS["disc"])
+        np.testing.assert_allclose(line[1], 3.5)
+        (true,) = lines_of(left, plots.COLORS["equilibrium"])
+        np.testing.assert_allclose(true[1], rich["modes"].values[0])
+
+    def test_says_what_is_not_known(self, rich: xr.Dataset):
+        text = words(plots.implied_modes(rich))
+        assert text.count("what this recipe's losses imply is not known") == 1
+        assert "mean over 6 runs; 1 diverged, counted until then" in text

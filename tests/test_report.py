@@ -1,5 +1,7 @@
 import base64
+import html
 import io
+import json
 import re
 import subprocess
 import sys
@@ -34,6 +36,12 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def blank(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made, but not drawn."""
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **kw: None)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what stands beside the figures: making them is slow."""
+    monkeypatch.setattr(report, "_drawings", lambda results: iter(()))
 
 
 class Page(HTMLParser):
@@ -90,7 +98,7 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
             assert value.startswith(("data:image/png;base64,", "#note-"))
     assert "http" not in path.read_text().replace("http-equiv", "")
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("img") == 5
+    assert page.tags.count("img") == 9
     images = [value for name, value in page.attributes if name == "src"]
     first = Image.open(io.BytesIO(base64.b64decode(images[0].partition(",")[2])))
     assert first.width > 1500
@@ -106,6 +114,8 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
     ):
         assert part in text
     assert "incomplete" not in text
+    assert "What happened to" not in text, "no verdict is recorded"
+    assert "spectrum" not in text
     # Every note that an entry points to is there.
     targets = {value[1:] for name, value in page.attributes if name == "href"}
     assert targets == {value for name, value in page.attributes if name == "id"}
@@ -134,7 +144,10 @@ def test_hostile_labels_are_inert(results: xr.Dataset, tmp_path: Path):
     [
         lambda d: d.drop_vars("surface").isel(run=[0]),
         lambda d: d.isel(run=[1]),
-        lambda d: d.drop_vars("samples").isel(run=slice(0, 3)).assign_attrs(dict.fromkeys(d.attrs, "")),
+        pytest.param(
+            lambda d: d.drop_vars("samples").isel(run=slice(0, 3)).assign_attrs(dict.fromkeys(d.attrs, "")),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["one run, no surface", "one diverged run", "no attributes"],
 )
@@ -146,7 +159,7 @@ def test_small_results(results: xr.Dataset, tmp_path: Path, change):
     assert report.summary(few)
 
 
-@pytest.mark.usefixtures("blank")
+@pytest.mark.usefixtures("no_figures")
 def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
     cut = interrupted(results.drop_vars("samples"))
     sentences = report.incompleteness(cut)
@@ -162,14 +175,15 @@ def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
 
 @pytest.mark.usefixtures("coarse")
 def test_nothing_measured(results: xr.Dataset, tmp_path: Path):
-    empty = interrupted(results.isel(run=slice(0, 8, 4)))
+    empty = interrupted(synthetic.extended(results.isel(run=slice(0, 8, 4))))
     for x in empty.data_vars.values():
         if x.dims[:2] == ("run", "step"):
             x.values[:] = np.nan
     page, text = read(report.write(empty, tmp_path / "report.html"))
     assert "No run was measured." in text
     assert "2 runs of 2 never measured." in text
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 9
+    assert "nan" not in text.lower()
 
 
 def test_headlines_are_computed_from_the_data(results: xr.Dataset):
@@ -202,9 +216,79 @@ def test_many_recipes_are_cut_in_figures_and_said_so(tmp_path: Path, monkeypatch
     many = synthetic.make(names, seeds=5, samples=0, surface=0, steps=5)
     monkeypatch.setattr(report, "MAX_RECIPES", 2)
     page, text = read(report.write(many, tmp_path / "report.html"))
-    assert text.count("The first 2 of 6 recipes are drawn.") == page.tags.count("img") == 4
+    assert text.count("The first 2 of 6 recipes are drawn.") == page.tags.count("img") == 8
     assert all(name in text for name in names)
     assert "of 6 recipes with a rank correlation" in "\n".join(report.headlines(many))
+
+
+@pytest.mark.usefixtures("blank")
+def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_path: Path):
+    few = results.isel(step=slice(0, 21, 5)).drop_vars(["samples", "surface"])
+    rich = synthetic.extended(few, every=2)
+    path = report.write(rich, tmp_path / "report.html")
+    page, text = read(path)
+    assert page.tags.count("img") == 11
+    for heading in (
+        "A loss near equilibrium is a sum of two large terms",
+        "What happened to each run",
+        "How the seeds are distributed",
+        "Which loss tracks the truth?",
+        "How many modes the losses imply",
+        "How much of a gradient is signal",
+        "The spectrum of the game",
+    ):
+        assert heading in text
+    verdict = rich["verdict"].values[:6]
+    good = int((verdict == "converged").sum())
+    share = stats.format_estimate(stats.share_interval(good, 6), stats.COLUMNS["all_modes"])
+    assert f"<td>{good}<small>{share.replace(' %', '&nbsp;%')}</small></td>" in path.read_text()
+    assert "every mode is covered, JSD is small" in text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_hostile_verdicts_are_inert(results: xr.Dataset, tmp_path: Path):
+    rich = synthetic.extended(results.isel(step=[0, 10, 20]).drop_vars(["samples", "surface"])).copy(deep=True)
+    rich["verdict"].values[:] = HOSTILE
+    for rule in (json.dumps({HOSTILE: HOSTILE}), "{", "[1]", HOSTILE):
+        rich["verdict"].attrs["rule"] = rule
+        page = report._verdicts(rich)
+        assert "<script" not in page
+        assert html.escape(HOSTILE).replace("_", " ") in page
+        assert page.count("<dt>") == (rule[:2] == '{"')
+    rich["verdict"].attrs = {}
+    page, text = read(report.write(rich, tmp_path / "report.html"))
+    assert "script" not in page.tags
+    assert HOSTILE in text
+
+
+@pytest.mark.usefixtures("blank")
+@pytest.mark.parametrize(
+    ("lacking", "images"),
+    [
+        (("modes", "high_quality", "mode_tv", "reverse_kl"), 4),
+        (("value", "value_se", "value_batch", "value_best", "value_best_se", "lag", "jsd", "jsd_se"), 6),
+    ],
+    ids=["no coverage", "no value"],
+)
+def test_what_was_not_measured_has_no_figure(results: xr.Dataset, tmp_path: Path, lacking: list[str], images: int):
+    few = results.drop_vars([*lacking, "samples", "surface"]).isel(run=[0, 1, 2, 6, 7])
+    page, text = read(report.write(few, tmp_path / "report.html"))
+    assert page.tags.count("img") == images
+    assert "nan" not in text.lower()
+    assert ("Coverage was not measured" in text) == ("modes" in lacking)
+
+
+def test_mosaic_is_spanned_by_what_a_sweep_varies(results: xr.Dataset):
+    one = synthetic.sweep(seeds=2, recipes=("minimax", "non_saturating"))
+    assert report._mosaic_by(one) == "lr_gen"
+    grid = one.isel(run=slice(0, 6)).assign_coords(lr_disc=("run", [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-4]))
+    assert report._mosaic_by(grid) == "recipe", "not every pair of values is there"
+    pairs = xr.concat([one.isel(run=slice(0, 6))] * 2, dim="run")
+    disc = np.repeat([1e-4, 1e-3], 6)
+    labels = np.array([f"{g} {d}" for g, d in zip(pairs["lr_gen"].values, disc, strict=True)], object)
+    pairs = pairs.assign_coords(run=np.arange(12), recipe=("run", labels), lr_disc=("run", disc))
+    assert report._mosaic_by(pairs) == ("lr_gen", "lr_disc")
+    assert report._mosaic_by(results) == "recipe"
 
 
 def test_summary(results: xr.Dataset):
