@@ -63,7 +63,7 @@ def errors(measure_config: MeasureConfig, num_keys: int) -> np.ndarray:
         def at(key: jax.Array) -> jax.Array:
             return one(dataclasses.replace(start, params=params, key=key), loss_index, bits).metrics
 
-        return measure.named(PLAYERS, jax.lax.map(at, keys))
+        return measure.named(PLAYERS, measure_config, jax.lax.map(at, keys))
 
     found = []
     for d in DISTANCES:

@@ -410,7 +410,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
     # One thread: two of OpenMP's that wait for each other crawl on a machine that others use.
     torch_contender("", stacked, 1).advance(num_steps)
     trim = training.ensemble.trim
-    ours = named(training.ensemble.config, trim(training.measure().metrics))
+    ours = named(training.ensemble.config, training.ensemble.measure_config, trim(training.measure().metrics))
 
     gen, disc = stacked.players()
     assert training.states is not None
@@ -421,7 +421,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
         gan.Players(_linen(gen), _linen(disc)),
     )
     training.states = dataclasses.replace(training.states, params=params)
-    theirs = named(training.ensemble.config, trim(training.measure().metrics))
+    theirs = named(training.ensemble.config, training.ensemble.measure_config, trim(training.measure().metrics))
 
     rows, data = [], {}
     for name in ("value", "value_best", "jsd", "modes", "high_quality", "mode_tv"):

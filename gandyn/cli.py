@@ -23,6 +23,7 @@ from gandyn import (
     dynamics,
     gan,
     losses,
+    measure,
     networks,
     penalties,
     presets,
@@ -118,6 +119,8 @@ class RunOptions:
     """Generator updates."""
     measure_every: int = 100
     """Generator updates between measurements."""
+    deep_every: int = 0
+    """Generator updates between deep measurements (`gandyn list deep`), a multiple of measure_every; 0 takes none."""
 
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(MeasureConfig)} | {
@@ -271,6 +274,7 @@ def run_command(arguments: list[str]) -> None:
         parse_seeds(first.seeds),
         first.num_steps,
         first.measure_every,
+        first.deep_every,
         first.out,
         recipes=labels if any(labels) else None,
         measure_config=first.measure,
@@ -335,6 +339,8 @@ CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
     "minibatch_layers": lambda: networks.MINIBATCH_LAYERS,
     "activations": lambda: dict.fromkeys(networks.ACTIVATIONS, ""),
     "initializers": lambda: dict.fromkeys(networks.INITIALIZERS, ""),
+    "cheap": lambda: measure.CHEAP,
+    "deep": lambda: measure.DEEP,
     "conventions": lambda: {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
 }
 """What `gandyn list` lists: kind -> name -> one line."""

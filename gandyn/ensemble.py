@@ -23,7 +23,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gandyn import checks, dynamics, gan
 from gandyn.gan import Config, HParams, Players, State
-from gandyn.measure import MeasureConfig, Measurement, measure, node_bits, value_index
+from gandyn.measure import (
+    DeepMeasurement,
+    MeasureConfig,
+    Measurement,
+    Past,
+    deep_bits,
+    measure,
+    measure_deep,
+    node_bits,
+    value_index,
+)
 from gandyn.targets import GaussianMixture
 
 Device = Any  # jax.Device, which type checkers take for a variable
@@ -155,6 +165,18 @@ def _measure_program(
     return _spread(functools.partial(measure, config, measure_config, grid_size), devices, 1, mapped=3)
 
 
+@functools.lru_cache(maxsize=256)
+def _deep_program(
+    config: Config, measure_config: MeasureConfig, grid_sizes: tuple[int, ...], devices: tuple[Device, ...]
+) -> Callable:
+    return _spread(functools.partial(measure_deep, config, measure_config, grid_sizes), devices, 1, mapped=4)
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
 # What init and measure do not read is set to its default, so that configurations that differ there share a program.
 _DEFAULT = Config()
 _ONLY_IN_STEPS = (
@@ -162,7 +184,10 @@ _ONLY_IN_STEPS = (
     "schedule", "precision",
 )  # fmt: skip
 _NOT_IN_INIT = (*_ONLY_IN_STEPS, "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation")
-_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, "dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
+_ONLY_IN_UPDATES = ("dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
+_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, *_ONLY_IN_UPDATES)
+# Deep measurements take gradients: what the players minimize, and the schedules, are part of them.
+_NOT_IN_DEEP = ("disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "precision", *_ONLY_IN_UPDATES)
 
 
 def _without(config: Config, names: Sequence[str]) -> Config:
@@ -176,6 +201,7 @@ class Ensemble:
     Attributes:
       config, measure_config: static; what is compiled.
       grid_size: cells along each side of the density grid (`truth.grid_cells` of the widest target).
+      deep_grids: the same of the deep measurements (`measure.deep_grids`); empty where none are taken.
       num_runs: R.
       block_size: runs that are vmapped together.
       devices: the local devices in use.
@@ -187,6 +213,7 @@ class Ensemble:
     num_runs: int
     block_size: int
     devices: tuple[Device, ...]
+    deep_grids: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -224,8 +251,30 @@ class Ensemble:
         # Nothing that is measured reads what the update rules remember; without it they share a program.
         states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
         index = np.int32(value_index(self.config.loss))
-        count = np.int32(min(self.num_runs, self.blocks * self.block_size))  # one by one: nothing for blocks to fill up
-        return program(count, runs.target, runs.hparams, states, index, node_bits(self.config, self.measure_config))
+        bits = node_bits(self.config, self.measure_config)
+        return program(self._num_measured, runs.target, runs.hparams, states, index, bits)
+
+    def measure_deep(self, states: State, runs: Runs, past: Past) -> DeepMeasurement:
+        """A deep measurement of every run; `trim` brings it to the host. `past`: earlier `keep_params`."""
+        config = _without(self.config, _NOT_IN_DEEP)
+        program = _deep_program(config, self.measure_config, self.deep_grids, self.devices)
+        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
+        bits = deep_bits(self.config, self.measure_config)
+        return program(self._num_measured, runs.target, runs.hparams, states, past, bits)
+
+    @property
+    def _num_measured(self) -> np.int32:
+        """Runs that each device measures, one by one: there are no blocks to fill up."""
+        return np.int32(min(self.num_runs, self.blocks * self.block_size))
+
+    def keep_params(self, states: State) -> Players:
+        """A copy of all parameters, which outlives `advance`."""
+        return _copy(states.params)
+
+    def one(self, tree: Any, run: int) -> Any:
+        """The entry of one run in a tree over padded runs, left on its device."""
+        row = int(np.flatnonzero(self.rows == run)[0])
+        return jax.tree.map(lambda leaf: leaf[row], tree)
 
     def trim(self, tree: Any) -> Any:
         """A tree over padded runs as NumPy arrays over the R runs; waits for the devices."""
@@ -240,6 +289,7 @@ def make_ensemble(
     num_runs: int,
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
+    deep_grids: tuple[int, ...] = (),
 ) -> Ensemble:
     """An ensemble over all local devices, in blocks of `default_block_size`.
 
@@ -251,4 +301,4 @@ def make_ensemble(
     if block_size is None:
         block_size = default_block_size(devices[0].platform)
     checks.whole("block_size", block_size)
-    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices)
+    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices, deep_grids)

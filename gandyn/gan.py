@@ -385,6 +385,7 @@ class Stream(enum.IntEnum):
     DATA = 1
     TRAIN = 2
     MEASURE = 3
+    DEEP = 4
 
 
 class Pairs(NamedTuple):

@@ -1,5 +1,6 @@
 """The host loop: init, then advance and measure in turn, recording while the devices work."""
 
+import dataclasses
 import importlib.metadata
 import json
 import math
@@ -9,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from gandyn import checks, ensemble, gan, losses, measure, store, sweep, truth
-from gandyn.gan import Config, HParams
+from gandyn.ensemble import Ensemble, Runs
+from gandyn.gan import Config, HParams, State
 from gandyn.losses import LOSSES, LossParams
-from gandyn.measure import MeasureConfig, Measurement
+from gandyn.measure import MeasureConfig, Measurement, Past
 from gandyn.sweep import Group, Setting
 from gandyn.targets import GaussianMixture
 
@@ -38,6 +40,7 @@ def run(
     seeds: Sequence[int] = range(16),
     num_steps: int = 5_000,
     measure_every: int = 100,
+    deep_every: int = 0,
     out: str | os.PathLike[str] | None = None,
     *,
     recipes: Sequence[str] | None = None,
@@ -60,6 +63,8 @@ def run(
       seeds: one run of each setting for each; equal seeds mean equal data, latents and initial weights.
       num_steps: generator updates.
       measure_every: generator updates between measurements; step 0 and the last step are always measured.
+      deep_every: generator updates between deep measurements (`MeasureConfig.deep`), a multiple of measure_every; step
+        0 and the last step are then among them. 0 takes none.
       out: the results folder, written while training; None keeps the results in memory.
       recipes: a label for each setting, in results and plots.
       measure_config: how the truth is measured and what is kept.
@@ -78,6 +83,11 @@ def run(
     """
     checks.whole("num_steps", num_steps)
     checks.whole("measure_every", measure_every)
+    checks.whole("deep_every", deep_every, least=0)
+    if deep_every % measure_every:
+        raise ValueError(f"deep_every: got {deep_every}; allowed: a multiple of measure_every, {measure_every}")
+    if not deep_every:
+        measure_config = dataclasses.replace(measure_config, deep=())
     seeds = sweep.check_seeds(seeds)
     settings = sweep.make_settings(target, config, hparams, recipes)
     for setting in settings:
@@ -89,7 +99,8 @@ def run(
     steps = [*range(0, num_steps, measure_every), num_steps]
     _check_memory(groups, len(steps), measure_config)
 
-    plan = {"seeds": seeds, "num_steps": num_steps, "measure_every": measure_every}
+    deep_steps = {*range(0, num_steps, deep_every), num_steps} if deep_every else set()
+    plan = {"seeds": seeds, "num_steps": num_steps, "measure_every": measure_every, "deep_every": deep_every}
     metadata = {
         "title": title,
         "command": _command() if command is None else command,
@@ -108,7 +119,7 @@ def run(
     try:
         with _progress(total, progress) as advance_bar:
             for index, group in enumerate(groups):
-                _run_group(writer, index, group, steps, measure_config, advance_bar)
+                _run_group(writer, index, group, steps, deep_steps, measure_config, advance_bar)
         status = "complete"
     finally:
         writer.finish(status, time.perf_counter() - start)
@@ -120,6 +131,7 @@ def _run_group(
     index: int,
     group: Group,
     steps: Sequence[int],
+    deep_steps: Collection[int],
     measure_config: MeasureConfig,
     report: Callable[[str, int], None],
 ) -> None:
@@ -127,32 +139,69 @@ def _run_group(
     label = ", ".join(dict.fromkeys(setting.recipe for setting, _ in group.runs))
     report(label, 0)
     targets = [setting.target for setting, _ in group.runs]
-    many = ensemble.make_ensemble(group.config, measure_config, _grid_size(targets, measure_config), len(group.runs))
+    distinct = list({id(target): target for target in targets}.values())
+    many = ensemble.make_ensemble(
+        group.config,
+        measure_config,
+        _grid_size(targets, measure_config),
+        len(group.runs),
+        deep_grids=measure.deep_grids(distinct, measure_config) if deep_steps else (),
+    )
     runs = many.place(
         ensemble.stack_runs(targets, [setting.hparams for setting, _ in group.runs], [seed for _, seed in group.runs])
     )
+    not_taken = dict.fromkeys(
+        measure.deep_metrics_of(group.config, measure_config), np.full(len(group.runs), np.nan, np.float32)
+    )
 
-    def record(step_index: int, measurement: Measurement) -> None:
-        metrics, samples, surface = many.trim(measurement)
+    def record(step_index: int, measurement: Measurement, deep: tuple[dict, dict]) -> None:
+        metrics, fields = many.trim(measurement)
+        deep_metrics, deep_fields = deep
         writer.write(
             index,
             step_index,
-            measure.named(group.config, metrics),
-            samples if measure_config.keep_samples else None,
-            surface if measure_config.keep_surface else None,
+            measure.named(group.config, measure_config, metrics) | not_taken | deep_metrics,
+            fields | deep_fields,
         )
         done = steps[step_index] - steps[max(step_index - 1, 0)]
         report(label, done * many.num_runs)
 
+    def measure_all(step: int) -> tuple[Measurement, tuple[dict, dict]]:
+        """A measurement, still under way on the devices; the deep ones of the step, where it has them, complete."""
+        nonlocal past
+        measurement = many.measure(states, runs)
+        if step not in deep_steps:
+            return measurement, ({}, {})
+        deep = _measure_deep(many, states, runs, past, group)
+        past = past._replace(last=many.keep_params(states))
+        return measurement, deep
+
     states = many.init(runs)
-    measurement = many.measure(states, runs)
+    past = Past(*[many.keep_params(states)] * 2)
+    upcoming = measure_all(steps[0])
     for step_index in range(1, len(steps)):
         states = many.advance(states, runs, steps[step_index] - steps[step_index - 1])
-        upcoming = many.measure(states, runs)
+        measured, upcoming = upcoming, measure_all(steps[step_index])
         # The devices are busy with the next chunk while the last measurement is written.
-        record(step_index - 1, measurement)
-        measurement = upcoming
-    record(len(steps) - 1, measurement)
+        record(step_index - 1, *measured)
+    record(len(steps) - 1, *upcoming)
+
+
+def _measure_deep(
+    many: Ensemble, states: State, runs: Runs, past: Past, group: Group
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
+    metrics, fields, samples = many.trim(many.measure_deep(states, runs, past))
+    if samples is not None:
+        metrics |= measure.transport(samples, [id(setting.target) for setting, _ in group.runs])
+    if "spectrum" in many.measure_config.deep:
+        found = [
+            measure.spectrum(group.config, many.measure_config, *many.one((runs.target, runs.hparams, states), run))
+            for run in range(many.num_runs)
+        ]
+        metrics |= {name: np.asarray([one[name] for one, _ in found], np.float32) for name in found[0][0]}
+        fields |= {"eigenvalues": np.stack([eigenvalues for _, eigenvalues in found])}
+    return metrics, fields
 
 
 def _grid_size(targets: Sequence[GaussianMixture], measure_config: MeasureConfig) -> int:
@@ -167,10 +216,12 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
     boxes = of_each(lambda s: s.target.box())
     best, decision, equilibrium = of_each(_best_losses), of_each(_decision), of_each(_equilibrium)
     coords = {name: [fields[id(setting)][name] for setting in settings] for name in fields[id(settings[0])]}
+    fields_kept = measure.fields_of(measure_config, settings[0].target.num_modes)
+    fields_kept |= measure.deep_fields_of(group.config, measure_config)
     per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
     units = {"units": "data"}
     return store.GroupSpec(
-        metrics=measure.attributes(group.config, measure_config),
+        metrics=measure.metrics_of(group.config, measure_config) | measure.deep_metrics_of(group.config, measure_config),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
         constants={
@@ -184,8 +235,8 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
             "decision": (("run",), per_run(decision[id(s)] for s in settings), {"units": "output of D"}),
             "equilibrium": (("run",), per_run(equilibrium[id(s)] for s in settings), {"units": "value"}),
         },
-        num_samples=measure_config.keep_samples,
-        surface_size=measure_config.keep_surface,
+        fields={name: store.Field(*field) for name, field in fields_kept.items()},
+        axes=measure.axes_of(measure_config),
     )
 
 
@@ -219,7 +270,10 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
     """Refuse what would not fit, by an estimate from shapes alone: states, kept measurements, one chunk of work."""
     num_runs = sum(len(group.runs) for group in groups)
     kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
-    num_metrics = max(len(measure.metrics_of(group.config)) for group in groups)
+    num_metrics = max(
+        len(measure.metrics_of(group.config, measure_config) | measure.deep_metrics_of(group.config, measure_config))
+        for group in groups
+    )
     host = 4.0 * num_runs * (num_metrics * num_measurements + 2 * kept)
     devices = 0.0
     batched = ensemble.default_block_size(jax.default_backend())

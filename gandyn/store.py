@@ -4,10 +4,9 @@ A results folder holds `manifest.json` (what was run, and the list of groups) an
 `group-000.zarr`, ... In each store:
 
     metrics(metric, run, step)                        float32, every metric of the group
-    samples(run, step, sample, xy)                    float32, where kept
-    surface(run, step, surface_y, surface_x)          float32, where kept
+    one float32 array a field, e.g. samples(run, step, sample, xy), where kept
     one float64 array a constant, e.g. target_means(run, mode, xy)
-    attributes: the metrics with their attributes, the steps, the coordinates of the runs
+    attributes: the metrics with their attributes, the fields, the steps, the coordinates of the runs
 
 A kill at any moment leaves a folder that opens with every measurement whose `Writer.write` had returned. That rests on
 three habits: arrays are preallocated full of NaN and never grow; each file is written whole, beside its place, and
@@ -27,7 +26,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -37,27 +36,38 @@ import zarr.storage
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-__all__ = ["FORMAT_VERSION", "GroupSpec", "Writer", "check_output", "create", "open_results"]
+__all__ = ["FORMAT_VERSION", "Field", "GroupSpec", "Writer", "check_output", "create", "open_results"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MANIFEST = "manifest.json"
 _GROUP_NAME = re.compile(r"group-[0-9]+\.zarr")
 _STATUSES = ("running", "complete", "interrupted")
 _TEXTS = ("title", "command", "configuration", "device", "precision", "commit", "coverage_convention")
 _ALWAYS = ("seed", "recipe", "loss", "penalty")
-_DIMS = {
-    "metrics": ("metric", "run", "step"),
-    "samples": ("run", "step", "sample", "xy"),
-    "surface": ("run", "step", "surface_y", "surface_x"),
-}
-_FIELDS = {"samples": "generated samples", "surface": "discriminator output"}
-_RESERVED = {*_DIMS, *(dim for dims in _DIMS.values() for dim in dims), "mode"}
+_METRIC_DIMS = ("metric", "run", "step")
+_RESERVED = {"metrics", *_METRIC_DIMS}
+# Groups may differ along these, and are filled up with NaN: targets in their modes, networks in their eigenvalues.
+_RAGGED = ("mode", "eigenvalue")
 
 # One file of metrics holds as many steps as fit in this size and is rewritten at each of them: few files, cheap writes.
 _METRIC_CHUNK_BYTES = 2**20
-# Samples and surfaces take one file a step, or several where many runs make it larger than this.
+# Fields take one file a step, or several where many runs make it larger than this.
 _FIELD_CHUNK_BYTES = 2**22
+
+
+class Field(NamedTuple):
+    """An array that each run has at each step, such as its samples.
+
+    Attributes:
+      dims: names of the axes after run and step.
+      shape: their sizes.
+      attrs: `long_name`, `units`, all text.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    attrs: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,9 +79,8 @@ class GroupSpec:
         steps: every step that will be measured, increasing, (S,).
         coords: name -> one number or one text a run, (R,). `seed`, `recipe`, `loss` and `penalty` are required.
         constants: name -> (dims, array, attributes); `dims` starts with 'run', the array with R. Kept in float64.
-        num_samples: samples a run and step; 0 keeps none.
-        surface_size: points along each side of the discriminator's surface, at `linspace(-1, 1, surface_size)` half
-            extents around the target's centre; 0 keeps none.
+        fields: name -> `Field`; what is kept beside the metrics.
+        axes: coordinate values of the fields' dims, where they have any: name -> numbers or texts, one an entry.
 
     Raises:
         ValueError: a field is malformed, or two things would have the same name in the dataset.
@@ -81,8 +90,8 @@ class GroupSpec:
     steps: Sequence[int]
     coords: Mapping[str, Sequence[Any]]
     constants: Mapping[str, tuple[tuple[str, ...], np.ndarray, Mapping[str, str]]]
-    num_samples: int = 0
-    surface_size: int = 0
+    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+    axes: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [name for name in _ALWAYS if name not in self.coords]
@@ -100,9 +109,7 @@ class GroupSpec:
             if len(_column(name, values)) != self.size:
                 raise ValueError(f"coords[{name!r}] has {len(values)} values for {self.size} runs")
         _check_constants(self)
-        for name, number in (("num_samples", self.num_samples), ("surface_size", self.surface_size)):
-            if not isinstance(number, int) or number < 0:
-                raise ValueError(f"{name} is {number!r}: expected an integer, 0 or more")
+        _check_fields(self)
 
     @property
     def size(self) -> int:
@@ -223,8 +230,7 @@ class Writer:
         group: int,
         step_index: int,
         metrics: Mapping[str, np.ndarray],
-        samples: np.ndarray | None = None,
-        surface: np.ndarray | None = None,
+        fields: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Records one measurement of one group; it is on disk when this returns. Writing it again replaces it.
 
@@ -232,8 +238,7 @@ class Writer:
             group: position of the group in `create`'s specs.
             step_index: position of the step in the group's `steps`.
             metrics: every metric of the group, each (R,).
-            samples: (R, num_samples, 2), or None for none at this step.
-            surface: (R, surface_size, surface_size) with rows along y, or None for none at this step.
+            fields: of those that the group keeps, the ones taken at this step, each (R, ...).
 
         Raises:
             ValueError: a name, a shape or a position is not the group's. Nothing is written then.
@@ -245,10 +250,9 @@ class Writer:
         if not 0 <= step_index <= last:
             raise ValueError(f"step_index is {step_index}: group {group} has 0 to {last}")
         values = _stack_metrics(target.spec, metrics)
-        given = {"samples": samples, "surface": surface}
-        fields = {name: _field(target, name, field) for name, field in given.items() if field is not None}
-        # Metrics last: where a step has its metrics, its samples and surface are whole.
-        for name, field in fields.items():
+        checked = {name: _field(target, name, field) for name, field in (fields or {}).items()}
+        # Metrics last: where a step has its metrics, its fields are whole.
+        for name, field in checked.items():
             target.arrays[name][:, step_index] = field
         self._buffers[group].write(step_index, values)
 
@@ -288,7 +292,7 @@ class _MetricBuffer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Group:
-    """A spec with its zarr arrays: `metrics`, and `samples` and `surface` where they are kept."""
+    """A spec with its zarr arrays: `metrics`, and one a field."""
 
     spec: GroupSpec
     arrays: Mapping[str, zarr.Array]
@@ -298,11 +302,11 @@ def _shapes(spec: GroupSpec) -> dict[str, tuple[int, ...]]:
     """Array name -> shape, of the arrays that the group keeps."""
     runs, steps = spec.size, len(spec.steps)
     shapes: dict[str, tuple[int, ...]] = {"metrics": (len(spec.metrics), runs, steps)}
-    if spec.num_samples:
-        shapes["samples"] = (runs, steps, spec.num_samples, 2)
-    if spec.surface_size:
-        shapes["surface"] = (runs, steps, spec.surface_size, spec.surface_size)
-    return shapes
+    return shapes | {name: (runs, steps, *field.shape) for name, field in spec.fields.items()}
+
+
+def _dims(spec: GroupSpec, name: str) -> tuple[str, ...]:
+    return _METRIC_DIMS if name == "metrics" else ("run", "step", *spec.fields[name].dims)
 
 
 def _chunks(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -323,8 +327,8 @@ def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
         # In attributes, not arrays: text arrays of zarr v3 have no settled format and warn.
         "coords": {name: _column(name, values).tolist() for name, values in spec.coords.items()},
         "constants": list(spec.constants),
-        "num_samples": spec.num_samples,
-        "surface_size": spec.surface_size,
+        "fields": {name: [list(dims), list(shape), dict(attrs)] for name, (dims, shape, attrs) in spec.fields.items()},
+        "axes": {name: list(values) for name, values in spec.axes.items()},
     }
     root = zarr.create_group(store, zarr_format=3, attributes=attributes)
     # Nothing is compressed: float noise hardly shrinks, and a write is up to three times faster.
@@ -340,7 +344,7 @@ def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
             chunks=_chunks(name, shape),
             dtype="float32",
             fill_value=math.nan,
-            dimension_names=_DIMS[name],
+            dimension_names=_dims(spec, name),
             compressors=None,
         )
         for name, shape in _shapes(spec).items()
@@ -357,7 +361,10 @@ def _open_group(path: Path, size: int) -> _Group:
         root = zarr.open_group(zarr.storage.LocalStore(path, read_only=True), mode="r", zarr_format=3)
         about: dict[str, Any] = dict(root.attrs)
         constants = {name: _open_constant(root, name) for name in about.pop("constants")}
-        spec = GroupSpec(metrics=dict(about.pop("metrics")), constants=constants, **about)
+        fields = {
+            name: Field(tuple(dims), tuple(shape), attrs) for name, (dims, shape, attrs) in about.pop("fields").items()
+        }
+        spec = GroupSpec(metrics=dict(about.pop("metrics")), constants=constants, fields=fields, **about)
         if spec.size != size:
             raise ValueError(f"it holds {spec.size} runs and {_MANIFEST} says {size}")
         arrays = {name: _open_array(root, name) for name in _shapes(spec)}
@@ -407,22 +414,20 @@ def _merge(manifest: Mapping[str, Any], groups: Sequence[_Group]) -> xr.Dataset:
             metrics[name].values[rows, columns] = values
 
     fields = {}
-    for name, long_name in _FIELDS.items():
+    kept = {name: field for spec in specs for name, field in spec.fields.items()}
+    for name, field in kept.items():
         parts = [
             _Part(rows, columns, group.arrays[name])
             for group, rows, columns in zip(groups, runs, positions)
             if name in group.arrays
         ]
-        if parts:
-            lazy = indexing.LazilyIndexedArray(_Stacked(parts, (total, len(steps))))
-            fields[name] = xr.Variable(_DIMS[name], lazy, {"long_name": long_name})
+        lazy = indexing.LazilyIndexedArray(_Stacked(parts, (total, len(steps))))
+        fields[name] = xr.Variable(("run", "step", *field.dims), lazy, dict(field.attrs))
 
     columns, constant_fields = _merge_coords(specs)
     coords = {"run": np.arange(total), "step": ("step", steps, {"long_name": "generator updates"})}
     coords |= {name: ("run", column) for name, column in columns.items()}
-    if "surface" in fields:
-        axis = np.linspace(-1, 1, fields["surface"].shape[-1])
-        coords |= {dim: (dim, axis, {"units": "half extents of the target"}) for dim in ("surface_y", "surface_x")}
+    coords |= {dim: (dim, _column(dim, values)) for spec in specs for dim, values in spec.axes.items()}
     attrs = _dataset_attributes(manifest) | {"constant_fields": json.dumps(constant_fields)}
     return xr.Dataset(metrics | fields | _merge_constants(specs), coords, attrs)
 
@@ -480,7 +485,7 @@ class _Stacked(BackendArray):
 
     def __init__(self, parts: Sequence[_Part], shape: tuple[int, int]) -> None:
         self.parts = parts
-        self.shape = (*shape, *parts[0].array.shape[2:])
+        self.shape = (*shape, *np.max([part.array.shape[2:] for part in parts], axis=0).tolist())
         self.dtype = parts[0].array.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -501,6 +506,8 @@ class _Stacked(BackendArray):
             for column in np.flatnonzero(np.isin(steps, part.steps)):
                 step = int(np.searchsorted(part.steps, steps[column]))
                 block = np.asarray(part.array[low : inside.max() + 1, step])
+                lacking = [(0, size - own) for size, own in zip(self.shape[2:], block.shape[1:])]
+                block = np.pad(block, [(0, 0), *lacking], constant_values=np.nan)
                 out[rows, column] = block[np.ix_(inside - low, *rest)]
         return out.reshape([size for axis in chosen for size in axis.shape])
 
@@ -593,7 +600,9 @@ def _dataset_attributes(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _check_names(spec: GroupSpec) -> None:
     """Raises ValueError where two things of a group would share a name in the dataset."""
     seen: dict[str, str] = {name: "a name of the format" for name in _RESERVED}
-    for kind, names in (("metric", spec.metrics), ("coordinate", spec.coords), ("constant", spec.constants)):
+    kinds = {"metric": spec.metrics, "coordinate": spec.coords, "constant": spec.constants, "field": spec.fields}
+    kinds |= {"dimension": {dim for field in spec.fields.values() for dim in field.dims}}
+    for kind, names in kinds.items():
         for name in names:
             if not isinstance(name, str) or not name:
                 raise ValueError(f"the name of a {kind} is {name!r}: expected text")
@@ -634,6 +643,29 @@ def _check_constants(spec: GroupSpec) -> None:
         _check_attributes(f"constants[{name!r}]", attrs)
 
 
+def _check_fields(spec: GroupSpec) -> None:
+    """Raises ValueError unless every field has named axes of one size each, and every axis' values its size."""
+    sizes = {"xy": 2} | {
+        dim: n for dims, values, _ in spec.constants.values() for dim, n in zip(dims, np.shape(values))
+    }
+    for name, (dims, shape, attrs) in spec.fields.items():
+        if not all(isinstance(text, str) and text.isidentifier() for text in (name, *dims)):
+            raise ValueError(f"the field {name!r} {dims}: its names must be made of letters, digits and underscores")
+        if not dims or len(dims) != len(shape) or len({"run", "step", *dims}) != len(dims) + 2:
+            raise ValueError(
+                f"fields[{name!r}] has dims {dims} and shape {shape}: expected one an axis after run, step"
+            )
+        for dim, size in zip(dims, shape):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"fields[{name!r}] has {size!r} along {dim!r}: expected an integer, 1 or more")
+            if sizes.setdefault(dim, size) != size:
+                raise ValueError(f"fields[{name!r}] has {size} along {dim!r}: expected {sizes[dim]}")
+        _check_attributes(f"fields[{name!r}]", attrs)
+    for dim, values in spec.axes.items():
+        if dim not in sizes or len(_column(dim, values)) != sizes[dim]:
+            raise ValueError(f"axes[{dim!r}] has {len(values)} values: expected one an entry of a field's axis")
+
+
 def _check_agreement(specs: Sequence[GroupSpec]) -> None:
     """Raises ValueError where groups give one name two meanings, so that they make no single dataset."""
     meanings: dict[str, Any] = {}
@@ -651,9 +683,11 @@ def _meanings(spec: GroupSpec) -> Iterable[tuple[str, Any]]:
         yield name, "a coordinate of text" if _column(name, values).dtype == object else "a coordinate of numbers"
     for name, (dims, _, attrs) in spec.constants.items():
         yield name, f"a constant {tuple(dims)} with attributes {dict(attrs)}"
-    for name, shape in _shapes(spec).items():
-        if name in _FIELDS:
-            yield name, f"kept as {shape[2:]}"
+    for name, (dims, shape, attrs) in spec.fields.items():
+        sizes = tuple(0 if dim in _RAGGED else size for dim, size in zip(dims, shape))
+        yield name, f"kept as {dims} {sizes} with attributes {dict(attrs)}"
+    for dim, values in spec.axes.items():
+        yield dim, f"an axis with values {list(values)}"
 
 
 def _column(name: str, values: Sequence[Any]) -> np.ndarray:
@@ -683,8 +717,8 @@ def _stack_metrics(spec: GroupSpec, metrics: Mapping[str, np.ndarray]) -> np.nda
 
 
 def _field(group: _Group, name: str, values: np.ndarray) -> np.ndarray:
-    """Samples or surfaces of one step, as they are stored. Raises ValueError for a wrong shape."""
-    if name not in group.arrays:
+    """A field of one step, as it is stored. Raises ValueError for a wrong name or shape."""
+    if name not in group.spec.fields:
         raise ValueError(f"{name} given, but the group keeps none")
     runs, _, *rest = group.arrays[name].shape
     if np.shape(values) != (runs, *rest):

@@ -373,7 +373,7 @@ def conforms(config: Config, caplog: pytest.LogCaptureFixture) -> None:
 
     runs, states, compiled = train(1, 3)
     assert len(compiled) == 1
-    metrics = named(config, many.trim(many.measure(states, runs).metrics))
+    metrics = named(config, MEASURE, many.trim(many.measure(states, runs).metrics))
     np.testing.assert_array_equal(metrics["finite"], 1)
     for name, values in metrics.items():
         if name.startswith("value_best") or name == "lag":

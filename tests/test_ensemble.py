@@ -54,7 +54,7 @@ class Many:
 
     def measure(self) -> dict[int, Any]:
         found = self.ensemble.trim(self.ensemble.measure(self.states, self.runs))
-        found = found._asdict() | {"metrics": named(self.config, found.metrics)}
+        found = found._asdict() | {"metrics": named(self.config, MEASURE, found.metrics)}
         return {seed: jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, seed in enumerate(self.seeds)}
 
     def bits(self) -> dict[int, list[np.ndarray]]:

@@ -16,7 +16,7 @@ import pytest
 from gandyn import gan, measure, targets
 from gandyn.gan import Config, HParams, Players, State
 from gandyn.losses import LOSSES, LossParams
-from gandyn.measure import MeasureConfig, named
+from gandyn.measure import MeasureConfig, cheap, named
 from gandyn.truth import grid_cells
 
 NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
@@ -56,7 +56,7 @@ def measured(
     size = grid_cells(target, measure_config.bandwidth)
     run = program(dataclasses.replace(config, loss="minimax"), measure_config, size)
     index = np.int32(measure.value_index(config.loss))
-    metrics = named(config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics)
+    metrics = named(config, measure_config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics)
     return {name: float(value) for name, value in metrics.items()}
 
 
@@ -225,10 +225,10 @@ class TestAverage:
 
 
 def test_other_runs_have_no_such_metrics():
-    plain = measure.metrics_of(Config())
+    plain = measure.metrics_of(Config(), MEASURE)
     assert not [name for name in plain if "ema" in name or "class" in name or "label" in name]
-    assert set(measure.metrics_of(Config(gen_ema=True))) - set(plain) == set(measure.EMA_METRICS)
-    both = measure.metrics_of(Config(num_classes=3))
+    assert set(measure.metrics_of(Config(gen_ema=True), MEASURE)) - set(plain) == set(cheap.EMA_METRICS)
+    both = measure.metrics_of(Config(num_classes=3), MEASURE)
     assert set(both) - set(plain) == {"label_accuracy", "modes_class_0", "modes_class_1", "modes_class_2"}
 
 
@@ -236,5 +236,5 @@ def test_surface_of_packs_is_at_packs_of_one_point():
     config = dataclasses.replace(AFFINE, packing=4)
     state = state_of(config, NORMAL, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))
     run = program(dataclasses.replace(config, loss="minimax"), MEASURE, grid_cells(NORMAL, MEASURE.bandwidth))
-    surface = run(NORMAL, HParams(), state, np.int32(0), measure.node_bits(config, MEASURE)).surface
+    surface = run(NORMAL, HParams(), state, np.int32(0), measure.node_bits(config, MEASURE)).fields["surface"]
     np.testing.assert_allclose(surface, 0.5 + 4 * np.array([[-66, -54], [54, 66]]), rtol=1e-5)

@@ -41,14 +41,29 @@ spec.loader.exec_module(store)
 """
 
 
-def make_spec(runs=3, steps=(0, 10, 20, 40, 80), num_modes=4, num_samples=0, surface_size=0, metrics=METRICS, **coords):
+def make_spec(
+    runs=3,
+    steps=(0, 10, 20, 40, 80),
+    num_modes=4,
+    num_samples=0,
+    surface_size=0,
+    metrics=METRICS,
+    others=None,
+    **coords,
+):
     first = {"seed": list(range(runs)), "recipe": [f"r{i}" for i in range(runs)], "loss": ["ns"] * runs}
     constants = {
         "target_means": (("run", "mode", "xy"), np.arange(runs * num_modes * 2.0).reshape(runs, num_modes, 2), {}),
         "extent": (("run",), np.full(runs, 2.5), {"long_name": "half the side of the box"}),
     }
     every = first | {"penalty": ["none"] * runs} | coords
-    return store.GroupSpec(metrics, steps, every, constants, num_samples, surface_size)
+    fields, axes = {}, {}
+    if num_samples:
+        fields["samples"] = store.Field(("sample", "xy"), (num_samples, 2), {"long_name": "generated samples"})
+    if surface_size:
+        fields["surface"] = store.Field(("surface_y", "surface_x"), (surface_size,) * 2, {})
+        axes = dict.fromkeys(("surface_y", "surface_x"), np.linspace(-1, 1, surface_size).tolist())
+    return store.GroupSpec(metrics, steps, every, constants, fields | (others or {}), axes)
 
 
 def measurement(spec, step_index, offset=0.0):
@@ -56,11 +71,10 @@ def measurement(spec, step_index, offset=0.0):
     runs = np.arange(spec.size)
     metrics = {name: offset + 1000 * i + 10 * step_index + runs for i, name in enumerate(spec.metrics)}
     fields = {}
-    for name, size in (("samples", (spec.num_samples, 2)), ("surface", (spec.surface_size,) * 2)):
-        if size[0]:
-            parts = np.arange(np.prod(size)).reshape(size)
-            fields[name] = (offset + 10 * step_index + runs)[:, None, None] + parts / 1000
-    return {"metrics": metrics, **fields}
+    for name, field in spec.fields.items():
+        parts = np.arange(np.prod(field.shape)).reshape(field.shape)
+        fields[name] = (offset + 10 * step_index + runs).reshape(-1, *[1] * parts.ndim) + parts / 1000
+    return {"metrics": metrics, "fields": fields}
 
 
 def write_all(writer, specs, status="complete"):
@@ -96,7 +110,7 @@ def test_round_trip(tmp_path):
         assert ds[name].attrs == METRICS[name]
         np.testing.assert_array_equal(ds[name], 1000 * i + 10 * np.arange(5) + np.arange(3)[:, None])
     for step_index in range(5):
-        fields = measurement(spec, step_index)
+        fields = measurement(spec, step_index)["fields"]
         np.testing.assert_array_equal(ds.samples.isel(step=step_index), fields["samples"].astype(np.float32))
         np.testing.assert_array_equal(ds.surface.isel(step=step_index), fields["surface"].astype(np.float32))
     for name, (dims, values, attrs) in spec.constants.items():
@@ -126,7 +140,7 @@ def test_round_trip(tmp_path):
     assert json.loads(ds.attrs["constant_fields"]) == {"width": 128}
     assert json.loads(ds.attrs["versions"]) == METADATA["versions"]
     assert {name: ds.attrs[name] for name in METADATA if name != "versions"}.items() <= METADATA.items()
-    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 1)
+    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 2)
     assert ds.attrs["created"]
 
 
@@ -183,7 +197,7 @@ def test_what_is_written_is_the_stores_own(tmp_path, in_memory):
     writer = store.create(None if in_memory else tmp_path / "r", [spec], METADATA)
     given = {"value": np.ones(2, np.float32), "modes": np.ones(2, np.float32), "finite": np.ones(2, np.float32)}
     samples = np.ones((2, 5, 2), np.float32)
-    writer.write(0, 0, given, samples)
+    writer.write(0, 0, given, {"samples": samples})
     given["value"][:] = samples[:] = 7
     assert (writer.dataset().value == 1).all()
     assert (writer.dataset().samples == 1).all()
@@ -238,13 +252,14 @@ def test_each_write_replaces_whole_aligned_files(tmp_path, monkeypatch):
 KILLED = """
 runs, steps, samples = 64, 400, 300
 coords = dict(seed=list(range(runs)), recipe=["r"] * runs, loss=["ns"] * runs, penalty=["none"] * runs)
-spec = store.GroupSpec({"a": {}, "b": {}}, range(steps), coords, {}, samples)
+fields = {"samples": store.Field(("sample", "xy"), (samples, 2), {})}
+spec = store.GroupSpec({"a": {}, "b": {}}, range(steps), coords, {}, fields)
 writer = store.create(sys.argv[1], [spec, spec], {})
 print("ready", flush=True)
 for i in range(steps):
     for group in range(2):
         value = np.full(runs, 1000.0 * group + i)
-        writer.write(group, i, {"a": value, "b": -value}, np.full((runs, samples, 2), i))
+        writer.write(group, i, {"a": value, "b": -value}, {"samples": np.full((runs, samples, 2), i)})
         print("written", flush=True)
 """
 
@@ -382,7 +397,8 @@ def test_an_empty_folder_and_a_missing_one_are_fine(tmp_path):
     [
         (dict(metrics={}), "metrics is empty"),
         (dict(metrics={"penalty": {}}), "coordinate 'penalty' is also a metric"),
-        (dict(metrics={"samples": {}}), "metric 'samples' is also a name of the format"),
+        (dict(metrics={"metrics": {}}), "metric 'metrics' is also a name of the format"),
+        (dict(metrics={"samples": {}}, num_samples=5), "field 'samples' is also a metric"),
         (dict(metrics={"value": {"units": 1}}), "attribute 'units': 1"),
         (dict(runs=0), "at least one run"),
         (dict(steps=[]), "at least one integer"),
@@ -393,8 +409,16 @@ def test_an_empty_folder_and_a_missing_one_are_fine(tmp_path):
         (dict(lr=[0.1, "a", 0.2]), r"coords\['lr'\] must be all numbers or all text"),
         (dict(lr=[None] * 3), r"coords\['lr'\] must be all numbers or all text"),
         (dict(extent=[1, 2, 3]), "constant 'extent' is also a coordinate"),
-        (dict(num_samples=-1), "num_samples is -1"),
-        (dict(surface_size=1.5), "surface_size is 1.5"),
+        (dict(num_samples=-1), "has -1 along 'sample': expected an integer, 1 or more"),
+        (dict(others={"f": store.Field(("a",), (1.5,), {})}), "has 1.5 along 'a': expected an integer"),
+        (dict(others={"f": store.Field(("a",), (2, 3), {})}), "expected one an axis after run, step"),
+        (dict(others={"f": store.Field((), (), {})}), "expected one an axis after run, step"),
+        (dict(others={"f": store.Field(("step",), (2,), {})}), "dimension 'step' is also a name of the format"),
+        (dict(others={"f": store.Field(("mode",), (3,), {})}), "has 3 along 'mode': expected 4"),
+        (dict(others={"../f": store.Field(("a",), (3,), {})}), "letters, digits and underscores"),
+        (dict(others={"value": store.Field(("a",), (3,), {})}), "field 'value' is also a metric"),
+        (dict(others={"f": store.Field(("value",), (3,), {})}), "dimension 'value' is also a metric"),
+        (dict(others={"f": store.Field(("a",), (3,), {"units": 1})}), "attribute 'units': 1"),
     ],
 )
 def test_a_bad_spec_is_refused(change, message):
@@ -420,6 +444,19 @@ def test_a_bad_constant_is_refused(name, constant, message):
     good = make_spec(2)
     with pytest.raises(ValueError, match=message):
         store.GroupSpec(good.metrics, good.steps, good.coords, {name: constant})
+
+
+def test_fields_over_modes_are_filled_up_where_a_target_has_fewer(tmp_path):
+    field = lambda num: {"mode_mass": store.Field(("mode",), (num,), {"units": "share"})}  # noqa: E731
+    specs = [make_spec(2, num_modes=4, others=field(4)), make_spec(3, num_modes=2, others=field(2))]
+    ds = store.open_results(results(tmp_path / "r", *specs))
+    assert ds.mode_mass.dims == ("run", "step", "mode")
+    assert np.isnan(ds.mode_mass[2:, :, 2:]).all()
+    for group, rows in ((0, slice(0, 2)), (1, slice(2, 5))):
+        num = specs[group].fields["mode_mass"].shape[0]
+        want = measurement(specs[group], 1, 100_000 * group)["fields"]["mode_mass"]
+        np.testing.assert_array_equal(ds.mode_mass[rows, 1, :num], want.astype(np.float32))
+    np.testing.assert_array_equal(ds.mode_mass.isel(run=4, mode=[1, 3]).values[:, 1], [np.nan] * 5)
 
 
 def test_a_coordinate_that_every_run_has_cannot_be_left_out():
@@ -468,8 +505,11 @@ def test_bad_metadata_is_refused_before_anything_is_written(tmp_path, metadata, 
         (lambda call: call["metrics"].pop("modes"), "metrics lacks modes"),
         (lambda call: call["metrics"].update(modes=np.zeros(2)), r"'modes' has shape \(2,\): expected \(3,\)"),
         (lambda call: call["metrics"].update(modes=1.0), r"'modes' has shape \(\): expected \(3,\)"),
-        (lambda call: call.update(samples=np.zeros((3, 4, 2))), r"samples has shape .*: expected \(3, 5, 2\)"),
-        (lambda call: call.update(surface=np.zeros((3, 4, 4))), "surface given, but the group keeps none"),
+        (
+            lambda call: call["fields"].update(samples=np.zeros((3, 4, 2))),
+            r"samples has shape .*: expected \(3, 5, 2\)",
+        ),
+        (lambda call: call["fields"].update(surface=np.zeros((3, 4, 4))), "surface given, but the group keeps none"),
         (lambda call: call.update(group=1), "group is 1: expected 0 to 0"),
         (lambda call: call.update(step_index=5), "step_index is 5: group 0 has 0 to 4"),
         (lambda call: call.update(step_index=-1), "step_index is -1"),
@@ -499,7 +539,7 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(format_version=2), "format_version is 2, this gandyn reads 1"),
+        (dict(format_version=1), "format_version is 1, this gandyn reads 2"),
         (dict(groups=[{"name": "../other/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr\n", "size": 3}]), "not of the form"),

@@ -154,7 +154,7 @@ def measurer(config: MeasureConfig):
 
     def run(state: gan.State, loss: str = "minimax") -> dict[str, float]:
         index = np.int32(measure.value_index(loss))
-        metrics = measure.named(AFFINE, program(NORMAL, HParams(), state, index, bits).metrics)
+        metrics = measure.named(AFFINE, config, program(NORMAL, HParams(), state, index, bits).metrics)
         return {name: float(value) for name, value in metrics.items()}
 
     return run
