@@ -17,20 +17,24 @@ from gandyn import (  # noqa: E402
     coverage,
     dynamics,
     ensemble,
+    geometry,
     losses,
     networks,
     penalties,
     plots,
+    prediction,
     presets,
+    quality,
     report,
     stats,
     targets,
     truth,
+    verdicts,
 )
 from gandyn.gan import Config, HParams  # noqa: E402
 from gandyn.measure import MeasureConfig  # noqa: E402
+from gandyn.results import open_results  # noqa: E402
 from gandyn.runner import run  # noqa: E402
-from gandyn.store import open_results  # noqa: E402
 from gandyn.targets import GaussianMixture  # noqa: E402
 
 __version__ = "0.1.0"
@@ -43,15 +47,19 @@ __all__ = [
     "coverage",
     "dynamics",
     "ensemble",
+    "geometry",
     "losses",
     "networks",
     "open_results",
     "penalties",
     "plots",
+    "prediction",
     "presets",
+    "quality",
     "report",
     "run",
     "stats",
     "targets",
     "truth",
+    "verdicts",
 ]

@@ -28,8 +28,8 @@ from gandyn import (
     penalties,
     presets,
     report,
+    results,
     runner,
-    store,
     sweep,
     targets,
 )
@@ -106,7 +106,7 @@ class RunOptions:
     target: TargetOptions = dataclasses.field(default_factory=TargetOptions)
     config: Config = dataclasses.field(default_factory=Config)
     hparams: HParams = dataclasses.field(default_factory=HParams)
-    measure: MeasureConfig = dataclasses.field(default_factory=MeasureConfig)
+    measure: MeasureConfig = dataclasses.field(default_factory=lambda: MeasureConfig())
     preset: str = ""
     """A published protocol to start from (`gandyn list presets`); fields given in a file or as flags win over it."""
     out: Path = Path("runs/latest")
@@ -280,7 +280,7 @@ def run_command(arguments: list[str]) -> None:
         measure_config=first.measure,
         overwrite=first.overwrite,
     )
-    print(report.summary(store.open_results(first.out)))
+    print(report.summary(results.open_results(first.out)))
     print(f"\nresults: {first.out}    a page of them: gandyn report {first.out}")
 
 
@@ -297,7 +297,7 @@ def report_command(
         out: HTML file; by default report.html in the folder.
         open: show it in the browser.
     """
-    page = report.write(store.open_results(path), out or Path(path) / "report.html")
+    page = report.write(results.open_results(path), out or Path(path) / "report.html")
     print(page)
     if open:
         webbrowser.open(page.resolve().as_uri())
@@ -309,7 +309,7 @@ def show_command(path: Annotated[str, tyro.conf.Positional], /) -> None:
     Args:
         path: results folder.
     """
-    print(report.summary(store.open_results(path)))
+    print(report.summary(results.open_results(path)))
 
 
 def _first_line(thing: Any) -> str:

@@ -302,7 +302,8 @@ def _alignment(xi: Players, parts: Terms) -> jax.Array:
     uphill = optax.tree.add(parts.own, parts.other)  # J^T xi, the gradient of H
     rotated = optax.tree.scale(0.5, optax.tree.sub(parts.other, parts.interaction))  # A^T xi
     size = sum(leaf.size for leaf in jax.tree.leaves(xi))
-    return jnp.where(optax.tree.vdot(xi, uphill) * optax.tree.vdot(rotated, uphill) / size + 0.1 < 0, -1.0, 1.0)
+    product = jnp.asarray(optax.tree.vdot(xi, uphill)) * jnp.asarray(optax.tree.vdot(rotated, uphill))
+    return jnp.where(product / size + 0.1 < 0, -1.0, 1.0)
 
 
 def _adjusted(

@@ -81,7 +81,7 @@ def stack_runs(targets: Sequence[GaussianMixture], hparams: Sequence[HParams], s
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _map(one: Callable, rows: Any, count: jax.Array) -> Any:

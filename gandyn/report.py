@@ -558,12 +558,13 @@ def _facts(results: xr.Dataset) -> str:
     return f"{size}, measured at {_count(steps.size, 'step')} from {steps[0]:,} to {steps[-1]:,}"
 
 
-def write(results: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def write(results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[str] = ()) -> Path:
     """Writes the report as one HTML file that needs no other file and no network, and returns its path.
 
     Args:
         results: the dataset of `gandyn.open_results`.
         path: the file to write. Its folder is made where it is lacking; a file that is there is replaced, at once.
+        answers: sentences that stand before the findings that every report has.
     """
     rows = stats.table(results)
     attrs = results.attrs
@@ -575,7 +576,7 @@ def write(results: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         facts=_escape(f"{_facts(results)}; {_status(results)}"),
         incomplete=f'<div class="incomplete" role="note">{lacking}</div>' if lacking else "",
         about=_escape(_ABOUT),
-        headlines="\n".join(f"<li>{_escape(sentence)}</li>" for sentence in headlines(results, rows)),
+        headlines="\n".join(f"<li>{_escape(sentence)}</li>" for sentence in [*answers, *headlines(results, rows)]),
         table=_table(rows),
         notes=f"<ol>{notes}</ol>" if notes else "",
         columns="\n".join(f"<dt>{_escape(c.heading)}</dt><dd>{_escape(c.meaning)}</dd>" for c in columns),

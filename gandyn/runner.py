@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gandyn import checks, ensemble, gan, losses, measure, store, sweep, truth
+from gandyn import checks, ensemble, gan, losses, measure, results, store, sweep, truth
 from gandyn.ensemble import Ensemble, Runs
 from gandyn.gan import Config, HParams, State
 from gandyn.losses import LOSSES, LossParams
@@ -123,7 +123,7 @@ def run(
         status = "complete"
     finally:
         writer.finish(status, time.perf_counter() - start)
-    return writer.dataset() if out is None else store.open_results(out)
+    return results.derive(writer.dataset()) if out is None else results.open_results(out)
 
 
 def _run_group(
@@ -193,7 +193,7 @@ def _measure_deep(
     """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
     metrics, fields, samples = many.trim(many.measure_deep(states, runs, past))
     if samples is not None:
-        metrics |= measure.transport(samples, [id(setting.target) for setting, _ in group.runs])
+        metrics |= measure.transport(samples, [setting.target for setting, _ in group.runs])
     if "spectrum" in many.measure_config.deep:
         found = [
             measure.spectrum(group.config, many.measure_config, *many.one((runs.target, runs.hparams, states), run))
@@ -221,7 +221,7 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
     per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
     units = {"units": "data"}
     return store.GroupSpec(
-        metrics=measure.metrics_of(group.config, measure_config) | measure.deep_metrics_of(group.config, measure_config),
+        metrics=_metrics_of(group.config, measure_config),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
         constants={
@@ -238,6 +238,10 @@ def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfi
         fields={name: store.Field(*field) for name, field in fields_kept.items()},
         axes=measure.axes_of(measure_config),
     )
+
+
+def _metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, dict[str, str]]:
+    return measure.metrics_of(config, measure_config) | measure.deep_metrics_of(config, measure_config)
 
 
 def _best_losses(setting: Setting) -> np.ndarray:
@@ -270,10 +274,7 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
     """Refuse what would not fit, by an estimate from shapes alone: states, kept measurements, one chunk of work."""
     num_runs = sum(len(group.runs) for group in groups)
     kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
-    num_metrics = max(
-        len(measure.metrics_of(group.config, measure_config) | measure.deep_metrics_of(group.config, measure_config))
-        for group in groups
-    )
+    num_metrics = max(len(_metrics_of(group.config, measure_config)) for group in groups)
     host = 4.0 * num_runs * (num_metrics * num_measurements + 2 * kept)
     devices = 0.0
     batched = ensemble.default_block_size(jax.default_backend())

@@ -382,6 +382,37 @@ def sampling_noise(results: xr.Dataset) -> NDArray:
     return values(results, "value_batch") - values(results, "value")
 
 
+def movement(results: xr.Dataset) -> dict[str, NDArray]:
+    """What moves a minibatch value over the steps of a run: shares of its variance, name -> (R,) float64.
+
+    value_batch = value_best - lag + noise at the same parameters, so Var(value_batch), over steps, is the sum of the
+    three terms' covariances with it. `divergence`, `lag` and `noise` are those covariances over the variance: they sum
+    to one, and a share is negative where its term moves against the sum. `known` is the first two together, V itself.
+
+    NaN for a run with fewer than three measurements up to a divergence or a value that never moves; the first two are
+    NaN where no best value is known.
+    """
+    batch, value, best = (values(results, name) for name in ("value_batch", "value", "value_best"))
+    terms = {"divergence": best, "lag": value - best, "noise": batch - value, "known": value}
+    shares = {name: np.full(len(batch), _NAN) for name in terms}
+    for r in range(len(batch)):
+        for name, term in terms.items():
+            both = np.isfinite(term[r]) & np.isfinite(batch[r])
+            if both.sum() >= 3 and np.ptp(batch[r, both]) > 0:
+                covariance = np.cov(term[r, both], batch[r, both])
+                shares[name][r] = covariance[0, 1] / covariance[1, 1]
+    return shares
+
+
+def near_equilibrium(results: xr.Dataset, tolerance: float = 0.05) -> NDArray:
+    """Whether D's minibatch loss is within `tolerance` (in its own units) of its value at equilibrium, (R, S) bool.
+
+    For the logistic losses of log 4: what "the loss has converged" looks like at a step.
+    """
+    equilibrium = np.asarray(results["equilibrium"].values, float)[:, None]
+    return np.abs(values(results, "loss_disc") + equilibrium) <= tolerance
+
+
 def looks_converged(results: xr.Dataset, tolerance: float = 0.05) -> NDArray:
     """Whether a run's final minibatch loss of D is near its value at equilibrium, (R,) bool.
 

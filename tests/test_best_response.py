@@ -31,7 +31,10 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches(l
     reached = np.full(NUM_GANS, -np.inf)
     for _ in range(5):  # D's best moment counts, not only its last
         states = many.advance(states, frozen, 1000)
-        reached = np.maximum(reached, measure.named(config, many.measure_config, many.trim(many.measure(states, frozen)).metrics)["value"])
+        reached = np.maximum(
+            reached,
+            measure.named(config, many.measure_config, many.trim(many.measure(states, frozen)).metrics)["value"],
+        )
     jax.tree.map(np.testing.assert_array_equal, gen_before, jax.tree.map(np.asarray, states.params.gen))
 
     margin = before["value_best"] - reached

@@ -212,7 +212,7 @@ class TestGap:
         states, gaps = many.init(placed), []
         for steps in (0, 100, 900):
             states = many.advance(states, placed, steps)
-            found = measure.named(config, many.trim(many.measure(states, placed)).metrics)
+            found = measure.named(config, many.measure_config, many.trim(many.measure(states, placed)).metrics)
             least = jax.lax.map(of_disc, many.trim(states.variables.disc))
             gap = found["value_best"] - np.asarray(least.mean)
             assert np.all(gap >= -T_975 * np.hypot(found["value_best_se"], least.se))

@@ -355,7 +355,7 @@ class TestKept:
         ]
         want = np.stack([fake for fake, _ in apart], axis=1).reshape(config.batch_size, 4)
         np.testing.assert_allclose(play.fake, want, rtol=1e-4, atol=1e-5)
-        mean = np.mean([stats["batch_stats"]["BatchNorm_0"]["mean"] for _, stats in apart], axis=0)
+        mean = np.mean([np.asarray(stats["batch_stats"]["BatchNorm_0"]["mean"]) for _, stats in apart], axis=0)
         np.testing.assert_allclose(play.stats.gen["batch_stats"]["BatchNorm_0"]["mean"], mean, rtol=1e-4, atol=1e-6)
 
     def test_measured_networks_use_the_running_statistics(self):

@@ -56,7 +56,9 @@ def measured(
     size = grid_cells(target, measure_config.bandwidth)
     run = program(dataclasses.replace(config, loss="minimax"), measure_config, size)
     index = np.int32(measure.value_index(config.loss))
-    metrics = named(config, measure_config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics)
+    metrics = named(
+        config, measure_config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics
+    )
     return {name: float(value) for name, value in metrics.items()}
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,8 @@ sys.modules["store"] = store
 spec.loader.exec_module(store)
 """
 
+FIELD: Any = store.Field  # of which the wrong is asked, too
+
 
 def make_spec(
     runs=3,
@@ -57,7 +60,8 @@ def make_spec(
         "extent": (("run",), np.full(runs, 2.5), {"long_name": "half the side of the box"}),
     }
     every = first | {"penalty": ["none"] * runs} | coords
-    fields, axes = {}, {}
+    fields: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
     if num_samples:
         fields["samples"] = store.Field(("sample", "xy"), (num_samples, 2), {"long_name": "generated samples"})
     if surface_size:
@@ -410,7 +414,7 @@ def test_an_empty_folder_and_a_missing_one_are_fine(tmp_path):
         (dict(lr=[None] * 3), r"coords\['lr'\] must be all numbers or all text"),
         (dict(extent=[1, 2, 3]), "constant 'extent' is also a coordinate"),
         (dict(num_samples=-1), "has -1 along 'sample': expected an integer, 1 or more"),
-        (dict(others={"f": store.Field(("a",), (1.5,), {})}), "has 1.5 along 'a': expected an integer"),
+        (dict(others={"f": FIELD(("a",), (1.5,), {})}), "has 1.5 along 'a': expected an integer"),
         (dict(others={"f": store.Field(("a",), (2, 3), {})}), "expected one an axis after run, step"),
         (dict(others={"f": store.Field((), (), {})}), "expected one an axis after run, step"),
         (dict(others={"f": store.Field(("step",), (2,), {})}), "dimension 'step' is also a name of the format"),
@@ -418,7 +422,7 @@ def test_an_empty_folder_and_a_missing_one_are_fine(tmp_path):
         (dict(others={"../f": store.Field(("a",), (3,), {})}), "letters, digits and underscores"),
         (dict(others={"value": store.Field(("a",), (3,), {})}), "field 'value' is also a metric"),
         (dict(others={"f": store.Field(("value",), (3,), {})}), "dimension 'value' is also a metric"),
-        (dict(others={"f": store.Field(("a",), (3,), {"units": 1})}), "attribute 'units': 1"),
+        (dict(others={"f": FIELD(("a",), (3,), {"units": 1})}), "attribute 'units': 1"),
     ],
 )
 def test_a_bad_spec_is_refused(change, message):

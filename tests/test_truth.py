@@ -16,6 +16,7 @@ from gandyn.ensemble import stack_runs
 from gandyn.gan import Config, HParams, Players
 from gandyn.losses import LOSSES
 from gandyn.measure import MeasureConfig
+from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE
 
 NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
 AFFINE = Config(gen_depth=0, disc_depth=0, latent_dim=2)
@@ -203,13 +204,14 @@ class TestBestResponse:
 
     @pytest.mark.parametrize("d", GAUSSIANS)
     def test_the_defaults(self, d):
-        """A tenth of what one blur without extrapolation errs by; hinge's critic is a step, and noisier."""
+        """To the largest error of docs/truth.md; hinge's critic is a step, and noisier."""
         for name, (value, _) in best_responses(DEFAULT)(d, 0).items():
-            assert value == pytest.approx(BEST[d][name], abs=4e-3 if name == "hinge" else 1.5e-3), name
+            assert value == pytest.approx(BEST[d][name], abs=6e-3 if name == "hinge" else 2e-3), name
 
     def test_more_blurs_extrapolate_further(self):
+        fine = functools.partial(MeasureConfig, num_nodes=1024, num_density_nodes=2**15, bandwidth=0.5)
         errors = [
-            abs(best_responses(MeasureConfig(num_blurs=num_blurs))(1.0, 0)["minimax"][0] - BEST[1.0]["minimax"])
+            abs(best_responses(fine(num_blurs=num_blurs))(1.0, 0)["minimax"][0] - BEST[1.0]["minimax"])
             for num_blurs in (1, 2, 3)
         ]
         assert errors[0] > 4 * errors[1] > 8 * errors[2]
@@ -217,10 +219,12 @@ class TestBestResponse:
     @pytest.mark.parametrize("config", [SHARP, DEFAULT], ids=["sharp", "default"])
     @pytest.mark.parametrize("d", GAUSSIANS)
     def test_is_a_lower_bound(self, d, config):
-        # Three standard errors, at fixed seeds.
+        # Standard errors of eight scrambles, at fixed seeds: all of these bounds together fail once in a hundred times.
+        num_bounds = 2 * len(GAUSSIANS) * 3 * len(BEST[d])
+        allowed = scipy.stats.t.ppf(1 - 0.01 / num_bounds, measure.NUM_SCRAMBLES - 1)
         for seed in range(1, 4):
             for name, (value, se) in best_responses(config)(d, seed).items():
-                assert value <= BEST[d][name] + 3 * se, (name, seed, value, se)
+                assert value <= BEST[d][name] + allowed * se, (name, seed, value, se)
 
     @pytest.mark.parametrize("d", [5.0, 7.0, 9.0, 12.0, 16.0])
     def test_a_generator_off_the_grid(self, d):
@@ -427,17 +431,17 @@ class TestDensity:
 
     @pytest.mark.parametrize("num_blurs", [1, 4])
     def test_is_the_pairwise_sum_of_kernels(self, num_blurs):
-        """Relative to the peak; linear binning and look-up widen the kernel a little: 2 % at one blur, 1 % at four."""
+        """Relative to the peak; binning and look-up widen the kernel by what `INTERPOLATION_VARIANCE` says."""
         x = self.points()
         density = binned(x, self.RING, truth.grid_cells(self.RING, 0.5), 0.5)
         for _ in range(num_blurs):
             density = blurred(density)
         at = np.asarray(self.RING.sample(jax.random.key(1), 1000), np.float64)
-        variance = num_blurs * 0.05**2
+        variance = num_blurs * 0.05**2 + INTERPOLATION_VARIANCE * float(density.cell) ** 2
         squared = np.sum((at[:, None] - np.asarray(x, np.float64)) ** 2, axis=-1)
         want = np.mean(np.exp(-0.5 * squared / variance), axis=1) / (2 * np.pi * variance)
         error = np.abs(np.asarray(look_up(density, jnp.asarray(at, jnp.float32))) - want).max() / want.max()
-        assert error < {1: 0.02, 4: 0.01}[num_blurs]
+        assert error < {1: 0.01, 4: 0.005}[num_blurs]
 
     def test_zero_off_the_grid(self):
         density = binned(self.points(), self.RING, 128, 0.5)
@@ -452,6 +456,6 @@ class TestDensity:
         size = truth.grid_cells(self.RING, 0.5)
         assert size % 64 == 0
         density = binned(self.points(16), self.RING, size, 0.5)
-        assert float(density.cell) == pytest.approx(0.05 / 3, rel=1e-5)
+        assert float(density.cell) == pytest.approx(0.05 / CELLS_PER_BLUR, rel=1e-5)
         assert float(density.cell) * (size - 1) >= 2 * float(self.RING.box()[1])
         assert truth.grid_cells(targets.ring(8, 100.0, 0.001), 0.5) == 1536

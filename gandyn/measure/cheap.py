@@ -3,7 +3,6 @@
 Measuring draws from its own stream of randomness and changes nothing in training. It always runs in full float32.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from gandyn.coverage import CONVENTIONS, coverage, label_accuracy
 from gandyn.gan import Config, HParams, State
 from gandyn.losses import LOSSES
 from gandyn.measure import game
-from gandyn.measure.config import MeasureConfig
+from gandyn.measure.config import FieldSpec, MeasureConfig
 from gandyn.targets import GaussianMixture
 
 METRICS: dict[str, dict[str, str]] = {
@@ -91,17 +90,17 @@ def metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, dict[
     return metrics
 
 
-def fields_of(measure_config: MeasureConfig, num_modes: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...], dict]]:
-    """What `measure` keeps beside the metrics: name -> (dims, shape, attributes)."""
+def fields_of(measure_config: MeasureConfig, num_modes: int) -> dict[str, FieldSpec]:
+    """What `measure` keeps beside the metrics."""
     fields = {}
     if "coverage" in measure_config.cheap:
-        fields = {name: (("mode",), (num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()}
+        fields = {name: FieldSpec(("mode",), (num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()}
     if measure_config.keep_samples:
         shape = (measure_config.keep_samples, 2)
-        fields["samples"] = (("sample", "xy"), shape, {"long_name": "generated samples", "units": "data"})
+        fields["samples"] = FieldSpec(("sample", "xy"), shape, {"long_name": "generated samples", "units": "data"})
     if measure_config.keep_surface:
         shape = (measure_config.keep_surface, measure_config.keep_surface)
-        fields["surface"] = (("surface_y", "surface_x"), shape, {"long_name": "discriminator output"})
+        fields["surface"] = FieldSpec(("surface_y", "surface_x"), shape, {"long_name": "discriminator output"})
     return fields
 
 
@@ -222,9 +221,7 @@ def _value(
         noisy = config.instance_noise != "none"
 
         def log_ratios(gen, points, noisy):
-            return game.log_ratios(
-                config, hparams, target, gen, nodes, points, density_uniform, blurs, noisy
-            )
+            return game.log_ratios(config, hparams, target, gen, nodes, points, density_uniform, blurs, noisy)
 
         ratios = log_ratios(variables.gen, nodes.points, noisy)
     else:

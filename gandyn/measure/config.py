@@ -1,8 +1,7 @@
 """How the truth is measured, and which measurements are taken when."""
 
 import dataclasses
-import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gandyn import checks
 from gandyn.coverage import CONVENTIONS
@@ -27,11 +26,19 @@ DEEP: dict[str, str] = {
 """Measurements that `deep_every` schedules: name -> what is measured."""
 
 
+class FieldSpec(NamedTuple):
+    """An array kept beside the metrics of a run at a step: names of its axes, their sizes, attributes."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    attrs: dict[str, str]
+
+
 @dataclasses.dataclass(frozen=True)
 class MeasureConfig:
     """How the truth is measured. Static: one program per distinct value."""
 
-    cheap: tuple[Literal["value", "best_response", "coverage"], ...] = tuple(CHEAP)
+    cheap: tuple[Literal["value", "best_response", "coverage"], ...] = ("value", "best_response", "coverage")
     """What is measured every measure_every steps, beside the losses (`gandyn list cheap`)."""
     deep: tuple[
         Literal["best_response", "gap", "transport", "gradients", "quality", "path", "spectrum"], ...
@@ -39,19 +46,19 @@ class MeasureConfig:
     """What is measured every deep_every steps (`gandyn list deep`)."""
     convention: Literal["veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "veegan"
     """How covered modes and high quality are counted (`gandyn list conventions`)."""
-    num_nodes: int = 1024
+    num_nodes: int = 512
     """Sobol nodes in each of eight scrambles (a power of two): the accuracy of `value`."""
-    num_density_nodes: int = 2**15
+    num_density_nodes: int = 2**12
     """Nodes pushed through G for its density (a power of two): the sharpness of `value_best` and `jsd`."""
-    bandwidth: float = 0.5
+    bandwidth: float = 0.35
     """Std of one blur of the density, in units of the target's narrowest std."""
-    num_blurs: int = 3
+    num_blurs: int = 2
     """Blurs of the density, of bandwidth * sqrt(1 ... num_blurs), and the order of extrapolation to none."""
     num_deep_nodes: int = 4096
     """`num_nodes` of the deep measurements."""
     num_deep_density_nodes: int = 2**17
     """`num_density_nodes` of the deep measurements."""
-    deep_bandwidths: tuple[float, ...] = (0.25, 0.5, 1.0)
+    deep_bandwidths: tuple[float, ...] = (0.2, 0.4, 0.8)
     """Bandwidths of the deep best response."""
     num_transport: int = 512
     """Samples of each side in one exact transport problem (eight are solved); its time grows as the cube."""

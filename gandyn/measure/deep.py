@@ -17,7 +17,7 @@ from gandyn import gan, geometry, quality, sampling, truth
 from gandyn.gan import Config, HParams, Players, State
 from gandyn.losses import LOSSES
 from gandyn.measure import game
-from gandyn.measure.config import MeasureConfig
+from gandyn.measure.config import FieldSpec, MeasureConfig
 from gandyn.targets import GaussianMixture
 
 _KNN = ("precision", "recall", "density", "coverage")
@@ -86,25 +86,24 @@ def deep_metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, 
 
 
 def _num_params(config: Config) -> int:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    target = jax.eval_shape(lambda: GaussianMixture(jnp.zeros((1, 2)), jnp.ones(1), jnp.ones(1)))
-    plain = dataclasses.replace(config, dataset_size=0, num_classes=config.num_classes)
-    state = jax.eval_shape(functools.partial(gan.init, plain), HParams(), target, key)
+    target = GaussianMixture(jnp.zeros((1, 2)), jnp.ones(1), jnp.ones(1))
+    state = jax.eval_shape(lambda: gan.init(config, HParams(), target, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
-def deep_fields_of(config: Config, measure_config: MeasureConfig) -> dict[str, tuple[tuple[str, ...], tuple, dict]]:
-    """What is kept beside the deep metrics: name -> (dims, shape, attributes)."""
+def deep_fields_of(config: Config, measure_config: MeasureConfig) -> dict[str, FieldSpec]:
+    """What is kept beside the deep metrics."""
     fields = {}
     if "path" in measure_config.deep:
         angle = {"long_name": "path angle: cosine of the flow with the way from the last state to this", "units": "1"}
         norm = {"long_name": "path norm: |flow| on that way", "units": "loss per parameter"}
-        fields = {name: (("alpha",), PATH_ALPHA.shape, a) for name, a in (("path_angle", angle), ("path_norm", norm))}
+        fields["path_angle"] = FieldSpec(("alpha",), PATH_ALPHA.shape, angle)
+        fields["path_norm"] = FieldSpec(("alpha",), PATH_ALPHA.shape, norm)
     if "spectrum" in measure_config.deep:
         size = _num_params(config)
         num = size if size <= geometry.DENSE_SIZE else 2 * measure_config.num_eigenvalues
         attrs = {"long_name": "eigenvalues of the flow's Jacobian -d xi / d w", "units": "1"}
-        fields["eigenvalues"] = (("eigenvalue", "part"), (num, 2), attrs)
+        fields["eigenvalues"] = FieldSpec(("eigenvalue", "part"), (num, 2), attrs)
     return fields
 
 
@@ -291,16 +290,18 @@ def _quality(
 # ---- on the host
 
 
-def transport(samples: np.ndarray, target_ids: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Exact W1 of each run from samples (R, 2, M, N, 2), real and G's; the floor once for each distinct target."""
+def transport(samples: np.ndarray, targets: Sequence[GaussianMixture]) -> dict[str, np.ndarray]:
+    """Exact W1 of each run from samples (R, 2, M, N, 2), real and G's, and the floor of its target at this size."""
     names = ("w1", "w1_se", "w1_low", "w1_low_se", "w1_floor")
-    floors: dict[Any, float] = {}
+    # Of nodes of its own, the same for every run and step: a run's numbers must not depend on its company.
+    uniform = sampling.from_bits(jnp.asarray(truth.sobol_bits(game.NUM_SCRAMBLES, samples.shape[3], 3, seed=2)))
+    floors: dict[int, float] = {}
     rows = []
-    for (real, fake), target in zip(samples, target_ids, strict=True):
+    for (real, fake), target in zip(samples, targets, strict=True):
+        if id(target) not in floors:
+            floors[id(target)] = float(truth.w1_floor(np.asarray(jax.vmap(target.transform)(uniform))).mean)
         low, high = truth.w1_bounds(real, fake)
-        if target not in floors:
-            floors[target] = float(truth.w1_floor(real).mean)
-        rows.append((*high, *low, floors[target]))
+        rows.append((*high, *low, floors[id(target)]))
     return dict(zip(names, np.asarray(rows, np.float32).T, strict=True))
 
 
@@ -333,4 +334,4 @@ def spectrum(
         "max_real": geometry.max_real(flow),
         "rotation_share": float(_rotation_program(config)(hparams, state, batch, probe_key)),
     }
-    return metrics, np.stack([flow.real, flow.imag], axis=1)
+    return metrics, np.stack([np.real(flow), np.imag(flow)], axis=1)

@@ -10,10 +10,9 @@ Shapes: A candidates, M scrambles, N nodes in each.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 
 from gandyn.targets import GaussianMixture
-from gandyn.truth.density import CELLS_PER_BLUR, GridDensity, bin_linearly
+from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE, GridDensity, bin_linearly
 from gandyn.truth.value import Estimate, estimate
 
 
@@ -25,7 +24,8 @@ def log_ratios(
     q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: k of them have k times the
     variance of one). Half of the candidates take p as it is; the other half blur p alike and extrapolate the ratio to
     no blur by the polynomial through the first k = 1 ... num_blurs of them: a blur's error is a power series in its
-    variance, of which that cancels the first k - 1 terms (Richardson's extrapolation).
+    variance, of which that cancels the first k - 1 terms (Richardson's extrapolation). What binning and look-up blur
+    counts as part of it.
 
     Args:
       x: where.
@@ -45,16 +45,18 @@ def log_ratios(
     floor = 1 / (points.shape[0] * (size * density.cell) ** 2)
     log_p = target.log_prob(x)
 
-    def blurred(density: GridDensity, count: jax.Array) -> tuple[GridDensity, tuple[jax.Array, jax.Array]]:
+    def blurred(density: GridDensity, variance: jax.Array) -> tuple[GridDensity, tuple[jax.Array, jax.Array]]:
         density = density.blur()
         log_q = jnp.log(jnp.maximum(density(x), floor))
-        log_p_blurred = target.blur(CELLS_PER_BLUR * density.cell * jnp.sqrt(count)).log_prob(x)
+        log_p_blurred = target.blur(density.cell * jnp.sqrt(variance)).log_prob(x)
         return density, (log_p - log_q, log_p_blurred - log_q)
 
-    _, (unblurred, alike) = jax.lax.scan(blurred, density, jnp.arange(1, num_blurs + 1))
-    # Row k - 1 weighs the values at 1 ... k to the value at 0 of the polynomial through them.
-    degree, at = np.arange(1, num_blurs + 1)[:, None], np.arange(1, num_blurs + 1)
-    weights = -((-1.0) ** at) * scipy.special.comb(degree, at)
+    variances = CELLS_PER_BLUR**2 * np.arange(1, num_blurs + 1) + INTERPOLATION_VARIANCE  # of q, in cells squared
+    _, (unblurred, alike) = jax.lax.scan(blurred, density, jnp.asarray(variances, x.dtype))
+    # Row k - 1 weighs the values at the first k variances to the value at 0 of the polynomial through them.
+    weights = np.zeros((num_blurs, num_blurs))
+    for k in range(1, num_blurs + 1):
+        weights[k - 1, :k] = np.linalg.inv(np.vander(variances[:k], increasing=True))[0]
     extrapolated = jnp.asarray(weights, x.dtype) @ alike
     return jnp.clip(jnp.concatenate([unblurred, extrapolated]), -bound, bound)
 

@@ -13,8 +13,12 @@ from jax.scipy.ndimage import map_coordinates
 
 from gandyn.targets import GaussianMixture
 
-CELLS_PER_BLUR = 3
-"""Grid cells per standard deviation of one blur: linear binning and look-up then distort less than the blur itself."""
+CELLS_PER_BLUR = 2
+"""Grid cells per standard deviation of one blur."""
+
+INTERPOLATION_VARIANCE = 1 / 3
+"""Variance, in cells squared and in each direction, by which linear binning and bilinear look-up blur: each is a
+triangle two cells wide, of variance 1/6. (So it is exactly known, and part of what is extrapolated away.)"""
 
 _REACH = 4 * CELLS_PER_BLUR
 # One half of the kernel, from its centre; the whole sums to one.

@@ -1,0 +1,127 @@
+"""What measuring costs beside training, and what the binned density costs beside the pairwise one.
+
+Every number is a median of turns taken one after the other in one process, so that what else the machine does hits all
+alike. Prints Markdown.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gandyn import ensemble, measure, targets, truth
+from gandyn.gan import Config, HParams
+from gandyn.measure import MeasureConfig, Past
+
+TARGET = targets.ring()
+CHEAP = {
+    "losses alone": (),
+    "value": ("value",),
+    "coverage": ("coverage",),
+    "value and best response": ("value", "best_response"),
+    "all three, the default": ("value", "best_response", "coverage"),
+}
+
+
+def turns(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Label -> median seconds of a call."""
+    seconds: dict[str, list[float]] = {label: [] for label in contenders}
+    for call in contenders.values():
+        jax.block_until_ready(call())
+    for _ in range(repeats):
+        for label, call in contenders.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds[label].append(time.perf_counter() - start)
+    return {label: statistics.median(times) for label, times in seconds.items()}
+
+
+def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
+    """Print what each measurement takes, relative to 50 steps of training."""
+    config = Config(gen_width=width, disc_width=width)
+
+    def ensemble_of(measure_config: MeasureConfig) -> ensemble.Ensemble:
+        size = truth.grid_cells(TARGET, measure_config.bandwidth)
+        grids = measure.deep_grids([TARGET], measure_config)
+        return ensemble.make_ensemble(config, measure_config, size, num_runs, deep_grids=grids)
+
+    many = ensemble_of(MeasureConfig())
+    runs = many.place(ensemble.stack_runs([TARGET] * num_runs, [HParams()] * num_runs, range(num_runs)))
+    held = [many.advance(many.init(runs), runs, 200)]
+
+    def train() -> object:
+        held[0] = many.advance(held[0], runs, 50)
+        return held[0].step
+
+    frozen = many.advance(many.init(runs), runs, 200)
+    contenders: dict[str, Callable[[], object]] = {"50 steps": train}
+    for label, names in CHEAP.items():
+        each = ensemble_of(MeasureConfig(cheap=names))  # pyright: ignore[reportArgumentType]
+        contenders[label] = lambda each=each: each.measure(frozen, runs).metrics
+    if deep:
+        past = Past(*[many.keep_params(frozen)] * 2)
+        for name in measure.DEEP:
+            each = ensemble_of(MeasureConfig(deep=(name,)))  # pyright: ignore[reportArgumentType]
+            if name == "spectrum":
+                continue  # on the host, run by run
+            contenders[f"deep: {name}"] = lambda each=each: each.measure_deep(frozen, runs, past).metrics
+    found = turns(contenders, repeats)
+    train_time = found.pop("50 steps")
+    rate = 50 * num_runs / train_time
+    print(f"\nwidth {width}, {num_runs} runs on {len(many.devices)} devices, batch 256: {rate:,.0f} run-steps/s\n")
+    print("| measured | ms a run | share of 50 steps |\n| :-- | --: | --: |")
+    for label, seconds in found.items():
+        print(f"| {label} | {1e3 * seconds / num_runs:.1f} | {seconds / train_time:.3f} |")
+    if deep:
+        samples = many.trim(ensemble_of(MeasureConfig(deep=("transport",))).measure_deep(frozen, runs, past).samples)
+        start = time.perf_counter()
+        measure.transport(samples, [TARGET] * num_runs)
+        print(f"| deep: transport, on the host | {1e3 * (time.perf_counter() - start) / num_runs:.1f} | - |")
+
+
+def densities(repeats: int) -> None:
+    """Print the binned blurred density beside the pairwise sum of kernels: the same numbers, and the time."""
+    points = TARGET.sample(jax.random.key(0, impl="threefry2x32"), 2**15)
+    x = TARGET.sample(jax.random.key(1, impl="threefry2x32"), 2**13)
+    size = truth.grid_cells(TARGET, 0.5)
+    std = 0.5 * 0.02
+
+    def pairwise(x: jax.Array) -> jax.Array:
+        def rows(x: jax.Array) -> jax.Array:
+            squared = (x[:, None, 0] - points[None, :, 0]) ** 2 + (x[:, None, 1] - points[None, :, 1]) ** 2
+            return jnp.mean(jnp.exp(-0.5 * squared / variance), axis=1) / (2 * jnp.pi * variance)
+
+        return jax.lax.map(rows, x.reshape(-1, 32, 2)).ravel()
+
+    binned = jax.jit(lambda points, x: truth.bin_linearly(points, TARGET, size, 0.5).blur()(x))
+    cell = float(truth.bin_linearly(points, TARGET, size, 0.5).cell)
+    variance = std**2 + truth.density.INTERPOLATION_VARIANCE * cell**2
+    pairwise = jax.jit(pairwise)
+    a, b = np.asarray(binned(points, x)), np.asarray(pairwise(x))
+    found = turns({"binned": lambda: binned(points, x), "pairwise": lambda: pairwise(x)}, repeats)
+    print(f"\ndensity of 2^15 points, blurred by half a std, at 2^13 points: pairwise {1e3 * found['pairwise']:.0f} ms, ")
+    print(f"binned {1e3 * found['binned']:.1f} ms ({found['pairwise'] / found['binned']:.0f} times as fast); ")
+    print(f"largest difference {np.abs(a - b).max() / b.max():.1e} of the peak, median {np.median(np.abs(a / b - 1)):.1e}")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", type=int, nargs="+", default=[128, 64])
+    parser.add_argument("--num-runs", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--deep", action="store_true", help="the deep measurements, too")
+    options = parser.parse_args()
+    for width in options.widths:
+        costs(width, options.num_runs, options.repeats, options.deep)
+    densities(options.repeats)
+    print(f"\npeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""What a GAN's loss is made of: how much of its movement is noise, lag and divergence, and what it tells.
+
+Trains six losses on a ring of eight Gaussians, 43 seeds each, measures the best responses of both players, exact
+transport and gradients beside every loss, and answers with numbers: what moves the loss; whether it predicts coverage;
+how often a loss at its equilibrium value hides a missing mode. Writes a results folder and one page.
+"""
+
+import dataclasses
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+import gandyn
+from gandyn import checks, cli, prediction, stats
+
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "minimax": ({"loss": "minimax"}, {}),
+    "non-saturating": ({"loss": "non_saturating"}, {}),
+    "hinge": ({"loss": "hinge"}, {}),
+    "least squares": ({"loss": "least_squares"}, {}),
+    "relativistic": ({"loss": "relativistic"}, {}),
+    "Wasserstein, gradient penalty": (
+        {"loss": "wasserstein", "disc_steps": 3, "penalty": "wgan_gp"},
+        {"penalty_weight": 10.0, "beta1_gen": 0.0, "beta1_disc": 0.0, "beta2_gen": 0.9, "beta2_disc": 0.9},
+    ),
+}
+"""Label -> what it sets in Config and in HParams."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {"num_seeds": 8, "num_steps": 1_000, "measure_every": 100, "deep_every": 500, "width": 32},
+    "standard": {"num_seeds": 43, "num_steps": 4_000, "measure_every": 100, "deep_every": 1_000, "width": 64},
+    "large": {"num_seeds": 128, "num_steps": 20_000, "measure_every": 200, "deep_every": 2_000, "width": 128},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options left out are those of the preset."""
+
+    preset: Literal["small", "standard", "large"] = "standard"
+    """small: some two minutes on two cores; standard: 258 runs, a quarter of an hour; large: a GPU's."""
+    recipes: tuple[str, ...] = tuple(RECIPES)
+    """Which of the recipes to run."""
+    num_seeds: int | None = None
+    """Runs of each recipe: seeds 0, 1, 2, ..."""
+    num_steps: int | None = None
+    """Generator updates."""
+    measure_every: int | None = None
+    """Generator updates between measurements."""
+    deep_every: int | None = None
+    """Generator updates between deep measurements."""
+    width: int | None = None
+    """Units in each of the two hidden layers of both networks."""
+    batch_size: int = 128
+    """Samples in a minibatch."""
+    lr_gen: float = 2e-3
+    """Learning rate of G."""
+    lr_disc: float = 1e-3
+    """Learning rate of D."""
+    beta1: float = 0.9
+    """First-moment decay of both players' Adam."""
+    num_modes: int = 8
+    """Modes of the ring."""
+    std: float = 0.02
+    """Standard deviation of each mode."""
+    out: Path = Path("runs/anatomy")
+    """Results folder; the page is report.html in it."""
+    overwrite: bool = False
+    """Replace results that the folder already holds."""
+
+    def filled(self) -> "Options":
+        """With the preset's values where none was given."""
+        missing = {name: value for name, value in PRESETS[self.preset].items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
+
+
+def train(options: Options) -> xr.Dataset:
+    """The results of every recipe under the options."""
+    for label in options.recipes:
+        checks.choice("recipes", label, RECIPES)
+    checks.whole("num_seeds", options.num_seeds)
+    shared = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
+    rates = {
+        "lr_gen": options.lr_gen,
+        "lr_disc": options.lr_disc,
+        "beta1_gen": options.beta1,
+        "beta1_disc": options.beta1,
+    }
+    return gandyn.run(
+        gandyn.targets.ring(options.num_modes, std=options.std),
+        [gandyn.Config(**shared | RECIPES[label][0]) for label in options.recipes],
+        [gandyn.HParams(**rates | RECIPES[label][1]) for label in options.recipes],
+        seeds=range(options.num_seeds),  # pyright: ignore[reportArgumentType]
+        num_steps=options.num_steps,  # pyright: ignore[reportArgumentType]
+        measure_every=options.measure_every,  # pyright: ignore[reportArgumentType]
+        deep_every=options.deep_every,  # pyright: ignore[reportArgumentType]
+        out=options.out,
+        recipes=options.recipes,
+        measure_config=gandyn.MeasureConfig(
+            deep=("best_response", "gap", "transport", "gradients", "path"),
+            num_transport=256,
+            keep_samples=400,
+            keep_surface=32,
+        ),
+        overwrite=options.overwrite,
+        title="The anatomy of a GAN's loss",
+    )
+
+
+def _percent(estimate: stats.Estimate) -> str:
+    return f"{100 * estimate.value:.0f} % [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+
+
+def _number(estimate: stats.Estimate, digits: int = 2) -> str:
+    interval = "" if np.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"{estimate.value:.{digits}f}{interval}"
+
+
+def what_moves_it(results: xr.Dataset) -> list[str]:
+    """The shares of the minibatch value's movement, a sentence a recipe."""
+    shares = stats.movement(results)
+    found = []
+    for recipe in stats.recipes(results):
+        runs = stats.runs_of(results, recipe)
+        means = {name: stats.mean_interval(x[runs][np.isfinite(x[runs])]) for name, x in shares.items()}
+        if np.isfinite(means["lag"].value):
+            parts = ", ".join(f"{name} {_percent(means[name])}" for name in ("divergence", "lag", "noise"))
+        else:
+            parts = f"V itself {_percent(means['known'])}, noise {_percent(means['noise'])} (no best value is known)"
+        found.append(f"{recipe}: of the variance of the minibatch value over a run's measurements, {parts}.")
+    return found
+
+
+def what_it_hides(results: xr.Dataset, tolerance: float = 0.05) -> list[str]:
+    """How often a loss near its value at equilibrium goes with a missing mode, over runs and measurements."""
+    near = stats.near_equilibrium(results, tolerance)
+    modes = stats.values(results, "modes")
+    missing = modes < stats.num_modes(results)[:, None]
+    # From the second half on: at the start every mode is missing, whatever the loss.
+    late = (np.asarray(results["step"].values) >= np.asarray(results["step"].values).max() / 2)[None, :]
+    found = []
+    for recipe in stats.recipes(results):
+        runs = stats.runs_of(results, recipe)
+        chosen = (near & late & np.isfinite(modes))[runs]
+        any_near = chosen.any(axis=1)
+        if not any_near.any():
+            found.append(
+                f"{recipe}: D's loss was never within {tolerance} of its value at equilibrium in the second half."
+            )
+            continue
+        shares = (chosen & missing[runs]).sum(axis=1)[any_near] / chosen.sum(axis=1)[any_near]
+        jsd = stats.values(results, "jsd")[runs][chosen]
+        hidden = _percent(stats.mean_interval(shares))
+        found.append(
+            f"{recipe}: D's loss was within {tolerance} of its value at equilibrium at {int(chosen.sum()):,} "
+            f"measurements of {int(any_near.sum())} runs in the second half; a mode was missing at {hidden} of them "
+            f"(mean over runs), and JSD there was {np.median(jsd):.3f} nats at the median."
+        )
+    return found
+
+
+def _told(found: prediction.Prediction) -> str:
+    if np.isnan(found.auc.value):
+        return f"cannot be asked ({found.note})"
+    return f"AUC {_number(found.auc)} ({found.n_positive} against {found.n_negative}; {found.note})"
+
+
+def what_it_predicts(results: xr.Dataset) -> list[str]:
+    """Whether loss curves alone tell coverage and collapse, on held-out seeds; how they go with JSD."""
+    found = []
+    half = float(np.max(results["step"].values)) / 2
+    enough = results.sizes["step"] >= 16  # a collapse is asked for from a quarter of them
+    for recipe in stats.recipes(results):
+        own = results.isel(run=stats.runs_of(results, recipe))
+        collapse = _told(prediction.predict_collapse(own)) if enough else "not asked (fewer than 16 measurements)"
+        found.append(
+            f"{recipe}: whether all modes are covered at the end, told from the loss curves of the whole run: "
+            f"{_told(prediction.predict_coverage(own))}; of its first half: "
+            f"{_told(prediction.predict_coverage(own, up_to=half))}. A collapse before it happens: {collapse}."
+        )
+    for row in stats.correlations(results, metrics=("jsd", "modes")):
+        within, across = row.within.estimate, row.across.estimate
+        if row.metric == "jsd" and np.isfinite(within.value):
+            found.append(
+                f"{row.recipe}: {row.loss} with JSD, rank correlation {_number(within)} within a run, "
+                f"{_number(across)} across seeds."
+            )
+    return found
+
+
+def main() -> None:
+    """Run, print the answers, write the page."""
+    out = Options.out
+    try:
+        options = cli.parse(Options, sys.argv[1:], "python experiments/anatomy.py", __doc__ or "").filled()
+        out = options.out
+        results = train(options)
+    except ValueError as error:
+        print(f"anatomy: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"interrupted; what was measured so far is in {out}", file=sys.stderr)
+        sys.exit(130)
+    answers = [*what_moves_it(results), *what_it_predicts(results), *what_it_hides(results)]
+    page = gandyn.report.write(results, out / "report.html", answers)
+    print(gandyn.report.summary(results))
+    print()
+    for line in answers:
+        print(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  "))
+    print(f"\nresults: {out}\npage:    {page}")
+
+
+if __name__ == "__main__":
+    main()
