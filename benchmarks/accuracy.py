@@ -21,9 +21,11 @@ from gandyn.measure import MeasureConfig
 DISTANCES = (0.5, 1.0, 2.0, 3.0, 4.0)
 SHOWN = ("minimax", "hinge", "least_squares")
 SETTINGS = {
-    "the defaults: three blurs of 0.5 std, 2^15 nodes, 8 x 1,024": MeasureConfig(),
-    "one blur of 0.5 std": MeasureConfig(num_blurs=1),
-    "three blurs of 0.2 std, 2^17 nodes, 8 x 4,096": MeasureConfig(
+    "the defaults: two blurs of 0.35 std, 2^12 nodes, 8 x 512": MeasureConfig(),
+    "one blur of 0.5 std, 2^15 nodes, 8 x 1,024": MeasureConfig(
+        bandwidth=0.5, num_blurs=1, num_density_nodes=2**15, num_nodes=1024
+    ),
+    "two blurs of 0.2 std, 2^17 nodes, 8 x 4,096, as in deep measurements": MeasureConfig(
         bandwidth=0.2, num_density_nodes=2**17, num_nodes=4096
     ),
 }

@@ -521,7 +521,7 @@ def draw_batch(config: Config, hparams: HParams, key: jax.Array, data: Data | No
 # ---- what the players minimize
 
 
-class _Play(NamedTuple):
+class Play(NamedTuple):
     """Both networks on one minibatch: D's inputs (B, 2 m), its logits (B,), the players' collections after it."""
 
     real: jax.Array
@@ -531,7 +531,13 @@ class _Play(NamedTuple):
     stats: Players
 
 
-def _play(config: Config, params: Players, stats: Players, pairs: Pairs) -> _Play:
+def couples_the_batch(config: Config) -> bool:
+    """Whether a network's output at a sample depends on the others in its batch."""
+    return config.minibatch_layer != "none" or "batch" in (config.gen_norm, config.disc_norm)
+
+
+def play_batch(config: Config, params: Players, stats: Players, pairs: Pairs) -> Play:
+    """Both players on one minibatch, as in training."""
     make = functools.partial(_in_training, generator(config), params.gen, stats.gen)
     if config.packing > 1 and config.gen_norm == "batch":
         # Each slot of the packs is a batch of its own to the normalization, as in PacGAN's code.
@@ -547,7 +553,7 @@ def _play(config: Config, params: Players, stats: Players, pairs: Pairs) -> _Pla
     fake_logits, after_fake = disc(fake)
     # Both halves start from the same collections, so the order of real and fake does not matter.
     disc_stats = jax.tree.map(lambda a, b: (a + b) / 2, after_real, after_fake)
-    return _Play(real, fake, real_logits, fake_logits, Players(gen_stats, disc_stats))
+    return Play(real, fake, real_logits, fake_logits, Players(gen_stats, disc_stats))
 
 
 def loss_params(hparams: HParams) -> LossParams:
@@ -555,11 +561,13 @@ def loss_params(hparams: HParams) -> LossParams:
     return LossParams(*(getattr(hparams, name) for name in LossParams._fields))
 
 
-def _disc_loss(config: Config, hparams: HParams, play: _Play) -> jax.Array:
+def disc_loss(config: Config, hparams: HParams, play: Play) -> jax.Array:
+    """D's loss there, without penalties."""
     return LOSSES[config.loss].disc(play.real_logits, play.fake_logits, loss_params(hparams))
 
 
-def _gen_loss(config: Config, hparams: HParams, play: _Play) -> jax.Array:
+def gen_loss(config: Config, hparams: HParams, play: Play) -> jax.Array:
+    """G's loss there, without penalties; of the best samples alone with top_k."""
     gen, params = LOSSES[config.loss].gen, loss_params(hparams)
     if not config.top_k:
         return gen(play.real_logits, play.fake_logits, params)
@@ -574,8 +582,8 @@ def disc_objective(
     config: Config, hparams: HParams, params: Players, stats: Players, batch: Batch
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
     """What D minimizes: loss + penalties, the two apart, and D's collections after it."""
-    play = _play(config, params, stats, batch.pairs)
-    loss = _disc_loss(config, hparams, play)
+    play = play_batch(config, params, stats, batch.pairs)
+    loss = disc_loss(config, hparams, play)
     penalty = jnp.zeros_like(loss)
     term = PENALTIES[config.penalty].term
     if term is not None:
@@ -585,7 +593,7 @@ def disc_objective(
         penalty += term(disc, params.disc, play.real, play.fake, batch.uniform, jnp.asarray(hparams.penalty_weight))
     if config.gradient_norm in ("disc", "both"):
         other = jax.grad(
-            lambda gen: _gen_loss(config, hparams, _play(config, params._replace(gen=gen), stats, batch.pairs))
+            lambda gen: gen_loss(config, hparams, play_batch(config, params._replace(gen=gen), stats, batch.pairs))
         )(params.gen)
         penalty += 0.5 * hparams.gradient_norm_weight * optax.tree.norm(other, squared=True)
     return loss + penalty, (loss, penalty, play.stats.disc)
@@ -598,13 +606,13 @@ def gen_objective(
 
     `disc_follows`: D's parameters depend on G's, so that in a zero-sum game the real part of V, too, is G's to move.
     """
-    play = _play(config, params, stats, batch.pairs)
-    loss = _gen_loss(config, hparams, play)
-    objective = -_disc_loss(config, hparams, play) if disc_follows and LOSSES[config.loss].zero_sum else loss
+    play = play_batch(config, params, stats, batch.pairs)
+    loss = gen_loss(config, hparams, play)
+    objective = -disc_loss(config, hparams, play) if disc_follows and LOSSES[config.loss].zero_sum else loss
     if config.gradient_norm not in ("gen", "both"):
         return objective, (loss, play.stats.gen)
     other = jax.grad(
-        lambda disc: _disc_loss(config, hparams, _play(config, params._replace(disc=disc), stats, batch.pairs))
+        lambda disc: disc_loss(config, hparams, play_batch(config, params._replace(disc=disc), stats, batch.pairs))
     )(params.disc)
     penalty = 0.5 * hparams.gradient_norm_weight * optax.tree.norm(other, squared=True)
     return objective + penalty, (loss, play.stats.gen)

@@ -61,11 +61,6 @@ DENSE_SIZE = 600
 # ---- nodes in place of a minibatch
 
 
-def _couples_the_batch(config: Config) -> bool:
-    """Whether a network's output at a sample depends on the others, so that nodes would be another game."""
-    return config.minibatch_layer != "none" or "batch" in (config.gen_norm, config.disc_norm)
-
-
 def _coordinates(config: Config) -> tuple[int, int]:
     """Uniforms for one sample (pack), and for its penalty."""
     return config.packing * gan.pair_coordinates(config), 2 * config.packing + 1
@@ -87,7 +82,7 @@ def node_batch(
     training size: there the game is one of minibatches. `num_nodes`: N, a power of two.
     """
     hparams = gan.scheduled(config, hparams, state.step)
-    if _couples_the_batch(config):
+    if gan.couples_the_batch(config):
         return gan.draw_batch(config, hparams, key, state.data, target)
     bits = truth.sobol_bits(1, num_nodes, sum(_coordinates(config)))
     return _on_nodes(config, hparams, target, truth.uniforms(key, jnp.asarray(bits))[0])
@@ -159,8 +154,8 @@ def _squared(config: Config, gradient: Players) -> Players:
 
 
 def _sensitivity(config: Config, hparams: HParams, params: Players, stats: Players, batch: Batch) -> jax.Array:
-    play = gan._play(config, params, stats, batch.pairs)
-    loss = lambda logits: gan._gen_loss(config, hparams, play._replace(fake_logits=logits))  # noqa: E731
+    play = gan.play_batch(config, params, stats, batch.pairs)
+    loss = lambda logits: gan.gen_loss(config, hparams, play._replace(fake_logits=logits))  # noqa: E731
     # The loss is a mean, so the sum over samples is the mean of each one's own slope.
     return jnp.sum(jnp.abs(jax.grad(loss)(play.fake_logits)))
 
@@ -241,7 +236,7 @@ def gradients(
         each = jax.lax.map(lambda key: at(config, draw(key)), keys)
         return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
 
-    if _couples_the_batch(config):
+    if gan.couples_the_batch(config):
         replicates, sensitivity = jax.lax.map(on_minibatches, jax.random.split(node_key, NUM_SCRAMBLES))
     else:
         bits = truth.sobol_bits(NUM_SCRAMBLES, num_nodes, sum(_coordinates(config)))

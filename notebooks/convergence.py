@@ -77,6 +77,15 @@ against.savefig(figures / "loss_against_coverage.png")
 against
 
 # %% [markdown]
+# What became of each run, by stated rules: `results.verdict.attrs["rule"]` has them in words.
+
+# %%
+mosaic = gandyn.plots.verdict_mosaic(results, by="lr_gen")
+mosaic.savefig(figures / "verdicts.png")
+print(results.verdict.to_series().value_counts())
+mosaic
+
+# %% [markdown]
 # The results are an xarray dataset: everything else is selection and arithmetic.
 
 # %%

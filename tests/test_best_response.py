@@ -1,42 +1,71 @@
-"""The certified best response against what training D alone reaches."""
+"""The certified best response against what training D alone reaches, from several starts."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 
-from gandyn import ensemble, gan, measure, targets, truth
-from gandyn.measure import MeasureConfig
+from gandyn import ensemble, gan, measure, stats, targets, truth
+from gandyn.measure import MeasureConfig, Past
 
-NUM_GANS = 20
+LOSSES = ("minimax", "non_saturating", "hinge", "least_squares", "relativistic")
+NUM_GANS = 10  # of each loss
+NUM_STARTS = 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["non_saturating", "hinge", "least_squares", "relativistic"])
-def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches(loss):
-    """20 trained GANs; G frozen by a learning rate of 0, 5,000 further Adam steps of D."""
-    config = gan.Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)
-    measure_config = MeasureConfig()
+def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches():
+    """50 trained GANs of five losses; G frozen by a learning rate of 0, 5,000 Adam steps of D from three starts.
+
+    D as it is, and two freshly drawn ones. Both the cheap bound and the deep one, less 0.01, in 95 % of the GANs.
+    """
+    measure_config = MeasureConfig(deep=("best_response",))
     target = targets.ring()
-    grid_size = truth.grid_cells(target, measure_config.bandwidth)
-    many = ensemble.make_ensemble(config, measure_config, grid_size, NUM_GANS)
-    runs = ensemble.stack_runs([target] * NUM_GANS, [gan.HParams(beta1_gen=0.9)] * NUM_GANS, range(NUM_GANS))
-    placed = many.place(runs)
-    states = many.advance(many.init(placed), placed, 2000)
-    gen_before = jax.tree.map(np.asarray, states.params.gen)
-    before = measure.named(config, many.measure_config, many.trim(many.measure(states, placed)).metrics)
+    grid, grids = truth.grid_cells(target, measure_config.bandwidth), measure.deep_grids([target], measure_config)
+    margins: dict[str, list[float]] = {"cheap": [], "deep": []}
+    for loss in LOSSES:
+        config = gan.Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)
+        one = ensemble.make_ensemble(config, measure_config, grid, NUM_GANS, deep_grids=grids)
+        many = ensemble.make_ensemble(config, measure_config, grid, NUM_GANS * NUM_STARTS)
 
-    frozen = many.place(runs._replace(hparams=dataclasses.replace(runs.hparams, lr_gen=0 * runs.hparams.lr_gen)))
-    reached = np.full(NUM_GANS, -np.inf)
-    for _ in range(5):  # D's best moment counts, not only its last
-        states = many.advance(states, frozen, 1000)
-        reached = np.maximum(
-            reached,
-            measure.named(config, many.measure_config, many.trim(many.measure(states, frozen)).metrics)["value"],
-        )
-    jax.tree.map(np.testing.assert_array_equal, gen_before, jax.tree.map(np.asarray, states.params.gen))
+        def runs_of(seeds, **rates):
+            hparams = gan.HParams(beta1_gen=0.9, **rates)
+            return ensemble.stack_runs([target] * len(seeds), [hparams] * len(seeds), seeds)
 
-    margin = before["value_best"] - reached
-    print(f"\n{loss}: value_best - value reached, over {NUM_GANS} GANs: {np.sort(margin).round(3)}")
-    assert (margin >= -0.01).all()
+        runs = one.place(runs_of(range(NUM_GANS)))
+        states = one.advance(one.init(runs), runs, 2000)
+        past = Past(*[one.keep_params(states)] * 2)
+        cheap = measure.named(config, measure_config, one.trim(one.measure(states, runs)).metrics)["value_best"]
+        deep = one.trim(one.measure_deep(states, runs, past)).metrics["value_best_deep"]
+
+        # The same G's thrice, each with its own D, then with D's of other seeds at their start.
+        frozen = many.place(runs_of(range(NUM_GANS * NUM_STARTS), lr_gen=0.0))
+        fresh = many.init(frozen)
+        run_of_row = np.minimum(many.rows, NUM_GANS * NUM_STARTS - 1)
+        trained = one.trim(states.params)
+
+        def put(start, leaf, rows, run_of_row=run_of_row):
+            """Trained parameters in place of those at the start, in some of the rows."""
+            mask = rows.reshape(-1, *[1] * (start.ndim - 1))
+            return jax.device_put(np.where(mask, leaf[run_of_row % NUM_GANS], np.asarray(start)), start.sharding)
+
+        gen = jax.tree.map(functools.partial(put, rows=run_of_row >= 0), fresh.params.gen, trained.gen)
+        disc = jax.tree.map(functools.partial(put, rows=run_of_row < NUM_GANS), fresh.params.disc, trained.disc)
+        starts = dataclasses.replace(fresh, params=gan.Players(gen, disc))
+        gen_before = jax.tree.map(np.asarray, starts.params.gen)
+        reached = np.full(NUM_GANS * NUM_STARTS, -np.inf)
+        for _ in range(5):  # D's best moment counts, not only its last
+            starts = many.advance(starts, frozen, 1000)
+            found = many.trim(many.measure(starts, frozen)).metrics
+            reached = np.maximum(reached, measure.named(config, measure_config, found)["value"])
+        jax.tree.map(np.testing.assert_array_equal, gen_before, jax.tree.map(np.asarray, starts.params.gen))
+        most = reached.reshape(NUM_STARTS, NUM_GANS).max(axis=0)
+        margins["cheap"] += (cheap - most).tolist()
+        margins["deep"] += (deep - most).tolist()
+        print(f"\n{loss}: cheap {np.sort(cheap - most).round(3)}, deep {np.sort(deep - most).round(3)}")
+    for name, margin in margins.items():
+        enough = int((np.asarray(margin) >= -0.01).sum())
+        print(name, stats.share_interval(enough, len(margin)))
+        assert enough >= 0.95 * len(margin), name

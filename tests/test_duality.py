@@ -139,14 +139,9 @@ class TestWorst:
 
 
 class TestCrossFitted:
-    def test_agrees_with_best_value(self):
-        values = jnp.asarray(np.random.default_rng(0).normal(size=(5, 8)), jnp.float32)
-        got, want = truth.estimate(duality.cross_fitted(values)), truth.best_value(values)
-        np.testing.assert_allclose(got, want, rtol=1e-6)
-
     def test_choice_of_the_largest_of_noise_is_not_biased(self):
         values = jnp.asarray(np.random.default_rng(1).normal(size=(4000, 2, 8)), jnp.float32)
-        means = np.asarray(jax.vmap(lambda v: jnp.mean(duality.cross_fitted(v)))(values))
+        means = np.asarray(jax.vmap(lambda v: jnp.mean(truth.cross_fitted(v)))(values))
         assert abs(means.mean()) < 4 * means.std() / np.sqrt(4000)
 
 
@@ -178,7 +173,7 @@ class TestGap:
 
             def gap(loss):
                 best = loss.critic(0.5 - nodes[..., 0])  # the log density ratio
-                values = duality.cross_fitted(truth.value(loss, jnp.stack([own, best])))
+                values = truth.cross_fitted(truth.value(loss, jnp.stack([own, best])))
                 return duality.duality_gap(values, duality.worst_value(loss, own[0], ends).values)
 
             return ends.logits, {name: gap(loss) for name, loss in losses.items()}

@@ -101,6 +101,31 @@ def test_the_zoo_refuses_what_cannot_be_meant(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_the_anatomy_answers_with_numbers(tmp_path, monkeypatch, capsys):
+    script, out = load_experiment("anatomy"), tmp_path / "results"
+    small = ["--num-seeds", "3", "--num-steps", "40", "--measure-every", "2", "--deep-every", "20", "--width", "8"]
+    chosen = ["--recipes", "non-saturating", "Wasserstein, gradient penalty", "--batch-size", "16", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["anatomy.py", *small, *chosen])
+    script["main"]()
+    printed, page = capsys.readouterr().out, (out / "report.html").read_text()
+    assert "of the variance of the minibatch value over a run's measurements, divergence" in " ".join(printed.split())
+    assert "no best value is known" in printed
+    assert "whether all modes are covered at the end" in page
+    results = gandyn.open_results(out)
+    assert set(results.verdict.values) <= set(gandyn.verdicts.VERDICTS) | {"undecided"}
+    assert int(results.duality_gap.notnull().sum()) == 3 * 3  # the steps 0, 20, 40; not of Wasserstein
+
+
+def test_the_anatomy_refuses_what_cannot_be_meant(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["anatomy.py", "--deep-every", "150", "--out", str(tmp_path / "results")])
+    with pytest.raises(SystemExit) as stop:
+        load_experiment("anatomy")["main"]()
+    assert stop.value.code == 2
+    assert "deep_every: got 150; allowed: a multiple of measure_every, 100" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
 def test_notebook_runs_on_the_public_api_alone(notebook, tmp_path):
     source = notebook.read_text()

@@ -346,7 +346,7 @@ class TestKept:
         config = dataclasses.replace(SMALL, gen_norm="batch", packing=2)
         state = init(config)
         batch = draw(config)
-        play = haste.jit(functools.partial(gan._play, config))(state.params, state.stats, batch.pairs)
+        play = haste.jit(functools.partial(gan.play_batch, config))(state.params, state.stats, batch.pairs)
         apart = [
             gan.generator(config).apply(
                 state.variables.gen, batch.pairs.latents[i::2], train=True, mutable=["batch_stats"]

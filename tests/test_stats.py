@@ -389,6 +389,43 @@ def two_curves(name: str, num_modes: int, loss: np.ndarray, player: str) -> xr.D
     )
 
 
+class TestMovement:
+    def test_shares_of_known_terms(self):
+        """A value of three independent terms with variances 4 : 1 : 1/4: shares of each, and they sum to one."""
+        results = synthetic.make(samples=0, surface=0, steps=4001, seeds=2, recipes=["non_saturating"], diverged=False)
+        rng = np.random.default_rng(0)
+        best, lag, noise = (scale * rng.normal(size=results["value"].shape) for scale in (2, 1, 0.5))
+        results = results.assign(
+            value_best=results["value"].copy(data=best),
+            value=results["value"].copy(data=best - lag),
+            value_batch=results["value"].copy(data=best - lag + noise),
+        )
+        shares = stats.movement(results)
+        # Of 4,001 steps a correlation is known to 0.016: five sigma.
+        for name, want in (("divergence", 4), ("lag", 1), ("noise", 0.25), ("known", 5)):
+            np.testing.assert_allclose(shares[name], want / 5.25, atol=0.08 * math.sqrt(want))
+        np.testing.assert_allclose(shares["divergence"] + shares["lag"] + shares["noise"], 1)
+        np.testing.assert_allclose(shares["divergence"] + shares["lag"], shares["known"])
+
+    def test_undefined_where_nothing_moves_or_no_best_value_is_known(self, results: xr.Dataset):
+        shares = stats.movement(results)
+        wasserstein = results["loss"].values == "wasserstein"
+        assert np.isnan(shares["divergence"][wasserstein]).all()
+        assert np.isfinite(shares["noise"][wasserstein]).all()
+        still = results.assign(value_batch=0 * results["value_batch"])
+        assert all(np.isnan(share).all() for share in stats.movement(still).values())
+        assert all(np.isnan(share).all() for share in stats.movement(results.isel(step=slice(2))).values())
+
+
+def test_near_equilibrium_is_in_the_losses_own_units(results: xr.Dataset):
+    near = stats.near_equilibrium(results, 0.05)
+    loss = stats.values(results, "loss_disc")
+    logistic = results["loss"].values == "non_saturating"
+    np.testing.assert_array_equal(near[logistic], np.abs(loss[logistic] - math.log(4)) <= 0.05)
+    assert near.any()
+    assert not near[np.isnan(loss)].any()
+
+
 class TestImpliedModes:
     @pytest.mark.parametrize("player", ["disc", "gen"])
     def test_against_the_closed_form_between_whole_numbers(self, player: Literal["disc", "gen"]):

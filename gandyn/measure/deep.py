@@ -327,7 +327,7 @@ def spectrum(
     num = measure_config.num_eigenvalues
     flow = geometry.spectrum(config, hparams, state, batch, num)
     # Of the map on a larger minibatch: less of its noise.
-    larger = config if geometry._couples_the_batch(config) else dataclasses.replace(config, batch_size=_GEOMETRY_NODES)
+    larger = config if gan.couples_the_batch(config) else dataclasses.replace(config, batch_size=_GEOMETRY_NODES)
     update = geometry.update_spectrum(larger, hparams, target, state, 2)
     metrics = {
         "spectral_radius": geometry.spectral_radius(update),

@@ -3,9 +3,9 @@
 Of D by the density ratio, of G by a search over the plane; exact transport, and what a critic knows of it.
 """
 
-from gandyn.truth.best_response import best_value, log_ratios
+from gandyn.truth.best_response import best_value, cross_fitted, log_ratios
 from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
-from gandyn.truth.duality import Extremes, Worst, cross_fitted, duality_gap, extremes, worst_value
+from gandyn.truth.duality import Extremes, Worst, duality_gap, extremes, worst_value
 from gandyn.truth.lipschitz import critic_w1
 from gandyn.truth.lipschitz import lower as lipschitz_lower
 from gandyn.truth.lipschitz import upper as lipschitz_upper

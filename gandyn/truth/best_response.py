@@ -61,17 +61,22 @@ def log_ratios(
     return jnp.clip(jnp.concatenate([unblurred, extrapolated]), -bound, bound)
 
 
-def best_value(values: jax.Array) -> Estimate:
-    """The largest V over candidate critics, with its standard error; NaN where a candidate's V is.
+def cross_fitted(values: jax.Array) -> jax.Array:
+    """The largest V over candidate critics on each scramble, (M,); NaN where a candidate's V is.
 
     Args:
       values: (A, M), V of each candidate on each scramble (`value`).
 
-    Cross-fitted: the candidate is chosen on one half of the scrambles and evaluated on the other, and the reverse,
-    so that choosing the largest of several noisy values does not push the bound above the truth.
+    The candidate is chosen on one half of the scrambles and evaluated on the other, and the reverse, so that choosing
+    the largest of several noisy values does not push the bound above the truth.
     """
     half = values.shape[1] // 2
     first, second = values[:, :half], values[:, half:]
     # argmax takes a NaN for the largest: what is undefined stays so.
-    chosen = [second[jnp.argmax(jnp.mean(first, axis=1))], first[jnp.argmax(jnp.mean(second, axis=1))]]
-    return estimate(jnp.concatenate(chosen))
+    chosen = [first[jnp.argmax(jnp.mean(second, axis=1))], second[jnp.argmax(jnp.mean(first, axis=1))]]
+    return jnp.concatenate(chosen)
+
+
+def best_value(values: jax.Array) -> Estimate:
+    """The largest V over candidate critics (A, M), `cross_fitted`, with its standard error."""
+    return estimate(cross_fitted(values))

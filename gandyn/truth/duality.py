@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from gandyn.losses import DEFAULTS, Loss, LossParams
+from gandyn.truth.best_response import cross_fitted
 from gandyn.truth.lipschitz import climb
 from gandyn.truth.value import Estimate, estimate
 
@@ -111,17 +112,6 @@ def worst_value(loss: Loss, real_logits: jax.Array, ends: Extremes, params: Loss
     values = jax.vmap(at)(ends.logits)
     least = jnp.argmin(jnp.mean(values, axis=1))
     return Worst(-cross_fitted(-values), ends.points[least], ends.logits[least])
-
-
-def cross_fitted(values: jax.Array) -> jax.Array:
-    """The largest of candidates' values (A, M) on each scramble (M,): chosen on the half of them that it is not in.
-
-    The replicates, in the order of the scrambles, of which `best_value` returns the mean and standard error.
-    """
-    half = values.shape[1] // 2
-    first, second = values[:, :half], values[:, half:]
-    chosen = [first[jnp.argmax(jnp.mean(second, axis=1))], second[jnp.argmax(jnp.mean(first, axis=1))]]
-    return jnp.concatenate(chosen)
 
 
 def duality_gap(best: jax.Array, worst: jax.Array) -> Estimate:
