@@ -48,7 +48,7 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
 
     def ensemble_of(measure_config: MeasureConfig) -> ensemble.Ensemble:
         size = truth.grid_cells(TARGET, measure_config.bandwidth)
-        grids = measure.deep_grids([TARGET], measure_config)
+        grids = measure.deep_grids(TARGET, measure_config)
         return ensemble.make_ensemble(config, measure_config, size, num_runs, deep_grids=grids)
 
     many = ensemble_of(MeasureConfig())
@@ -79,9 +79,10 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
     for label, seconds in found.items():
         print(f"| {label} | {1e3 * seconds / num_runs:.1f} | {seconds / train_time:.3f} |")
     if deep:
-        samples = many.trim(ensemble_of(MeasureConfig(deep=("transport",))).measure_deep(frozen, runs, past).samples)
+        measure_config = MeasureConfig(deep=("transport",))
+        samples = many.trim(ensemble_of(measure_config).measure_deep(frozen, runs, past).samples)
         start = time.perf_counter()
-        measure.transport(samples, [TARGET] * num_runs)
+        measure.transport(config, measure_config, samples, [TARGET] * num_runs)
         print(f"| deep: transport, on the host | {1e3 * (time.perf_counter() - start) / num_runs:.1f} | - |")
 
 

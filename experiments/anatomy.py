@@ -84,6 +84,7 @@ def train(options: Options) -> xr.Dataset:
         checks.choice("recipes", label, RECIPES)
     checks.whole("num_seeds", options.num_seeds)
     shared = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
+    shared["track_path"] = True
     rates = {
         "lr_gen": options.lr_gen,
         "lr_disc": options.lr_disc,
@@ -129,8 +130,10 @@ def what_moves_it(results: xr.Dataset) -> list[str]:
         means = {name: stats.mean_interval(x[runs][np.isfinite(x[runs])]) for name, x in shares.items()}
         if np.isfinite(means["lag"].value):
             parts = ", ".join(f"{name} {_percent(means[name])}" for name in ("divergence", "lag", "noise"))
-        else:
+        elif np.isfinite(means["noise"].value):
             parts = f"V itself {_percent(means['known'])}, noise {_percent(means['noise'])} (no best value is known)"
+        else:
+            parts = "nothing can be said: no run has three measurements before it diverged"
         found.append(f"{recipe}: of the variance of the minibatch value over a run's measurements, {parts}.")
     return found
 
@@ -166,7 +169,8 @@ def what_it_hides(results: xr.Dataset, tolerance: float = 0.05) -> list[str]:
 def _told(found: prediction.Prediction) -> str:
     if np.isnan(found.auc.value):
         return f"cannot be asked ({found.note})"
-    return f"AUC {_number(found.auc)} ({found.n_positive} against {found.n_negative}; {found.note})"
+    counts = f"{found.n_positive} against {found.n_negative}"
+    return f"AUC {_number(found.auc)} ({'; '.join(filter(None, (counts, found.note)))})"
 
 
 def what_it_predicts(results: xr.Dataset) -> list[str]:

@@ -443,8 +443,8 @@ DYNAMICS: dict[str, Step] = {
 
 
 def step(config: Config, hparams: HParams, target: GaussianMixture, state: State) -> State:
-    """One step of one GAN: the update rule under the schedules in force, then lookahead and G's average."""
-    now = gan.scheduled(config, hparams, state.step)
+    """One step of one GAN: the update rule under the schedules in force; lookahead, path length and G's average."""
+    now, before = gan.scheduled(config, hparams, state.step), state.params
     state = DYNAMICS[config.dynamics](config, now, target, state)
     state = dataclasses.replace(state, step=state.step + 1)
     if config.lookahead:
@@ -452,6 +452,9 @@ def step(config: Config, hparams: HParams, target: GaussianMixture, state: State
         back = functools.partial(jax.tree.map, functools.partial(jnp.where, state.step % config.lookahead == 0))
         met = jax.tree.map(lambda slow, fast: slow + now.lookahead_rate * (fast - slow), state.slow, state.params)
         state = dataclasses.replace(state, slow=back(met, state.slow), params=back(met, state.params))
+    if state.travelled is not None:
+        moved = lambda length, old, new: length + optax.tree.norm(optax.tree.sub(new, old))  # noqa: E731
+        state = dataclasses.replace(state, travelled=Players(*map(moved, state.travelled, before, state.params)))
     if config.gen_ema:
         average = lambda old, new: old + (1 - now.ema_decay) * (new - old)  # noqa: E731
         state = dataclasses.replace(state, ema=jax.tree.map(average, state.ema, state.variables.gen))

@@ -185,7 +185,7 @@ _ONLY_IN_STEPS = (
 )  # fmt: skip
 _NOT_IN_INIT = (*_ONLY_IN_STEPS, "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation")
 _ONLY_IN_UPDATES = ("dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
-_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, *_ONLY_IN_UPDATES)
+_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, *_ONLY_IN_UPDATES, "track_path")
 # Deep measurements take gradients: what the players minimize, and the schedules, are part of them.
 _NOT_IN_DEEP = ("disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "precision", *_ONLY_IN_UPDATES)
 
@@ -249,7 +249,7 @@ class Ensemble:
         config = _without(self.config, _NOT_IN_MEASURE)
         program = _measure_program(config, self.measure_config, self.grid_size, self.devices)
         # Nothing that is measured reads what the update rules remember; without it they share a program.
-        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
+        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None, travelled=None)
         index = np.int32(value_index(self.config.loss))
         bits = node_bits(self.config, self.measure_config)
         return program(self._num_measured, runs.target, runs.hparams, states, index, bits)
@@ -272,9 +272,9 @@ class Ensemble:
         return _copy(states.params)
 
     def one(self, tree: Any, run: int) -> Any:
-        """The entry of one run in a tree over padded runs, left on its device."""
+        """The entry of one run in a tree over padded runs, on the first device alone."""
         row = int(np.flatnonzero(self.rows == run)[0])
-        return jax.tree.map(lambda leaf: leaf[row], tree)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[row], tree), self.devices[0])
 
     def trim(self, tree: Any) -> Any:
         """A tree over padded runs as NumPy arrays over the R runs; waits for the devices."""

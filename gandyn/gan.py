@@ -88,6 +88,8 @@ class Config:
     (Chavdarova et al. 2021); 0 never."""
     gen_ema: bool = False
     """Keep an exponential average of G's parameters, and measure it beside G."""
+    track_path: bool = False
+    """Keep the length of each player's path through its parameters, step by step."""
     batch_size: int = 256
     """Samples (packs, where packed) a player sees in one update, real and fake alike."""
     packing: int = 1
@@ -355,6 +357,7 @@ class State:
       ema: the average of G's parameters and statistics; None without gen_ema.
       slow: both players where the last lookahead left them; None without lookahead.
       past: both players' last gradients (past_extragradient); None for other rules.
+      travelled: length of each player's path since the start, (); None without track_path.
       data: the fixed data set, None where samples are fresh.
       logged: losses at the last update.
       step: () int32, steps made.
@@ -367,6 +370,7 @@ class State:
     ema: Any
     slow: Players | None
     past: Players | None
+    travelled: Players | None
     data: Data | None
     logged: Logged
     step: jax.Array
@@ -699,6 +703,7 @@ def init(config: Config, hparams: HParams, target: GaussianMixture, key: jax.Arr
         ema=variables.gen if config.gen_ema else None,
         slow=params if config.lookahead else None,
         past=jax.tree.map(jnp.zeros_like, params) if config.dynamics == "past_extragradient" else None,
+        travelled=Players(*[jnp.zeros((), jnp.float32)] * 2) if config.track_path else None,
         # No array of size zero: jax 0.11 crashes in compiling a partitioned program that carries one.
         data=_draw_data(config, target, jax.random.fold_in(key, Stream.DATA)) if config.dataset_size else None,
         logged=Logged(nan, nan, nan),

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import xlog1py, xlogy
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs
 
 from gandyn import checks, dynamics, gan, truth
 from gandyn.gan import Batch, Config, HParams, Players, State
@@ -44,10 +44,12 @@ GEOMETRY: dict[str, dict[str, str]] = {
     "spectral_radius": {"long_name": "spectral radius of the update map", "units": "1"},
     "max_real": {"long_name": "largest real part of the flow's eigenvalues", "units": "1"},
     "rotation_share": {"long_name": "antisymmetric share of the game Jacobian, in power", "units": "share"},
-    "moved_gen": {"long_name": "distance G moved since the last measurement", "units": "parameter"},
-    "moved_disc": {"long_name": "distance D moved since the last measurement", "units": "parameter"},
+    "moved_gen": {"long_name": "distance of G from the last measurement, as the crow flies", "units": "parameter"},
+    "moved_disc": {"long_name": "distance of D from the last measurement, as the crow flies", "units": "parameter"},
     "displaced_gen": {"long_name": "distance of G from its start", "units": "parameter"},
     "displaced_disc": {"long_name": "distance of D from its start", "units": "parameter"},
+    "travelled_gen": {"long_name": "length of G's path since the start, step by step", "units": "parameter"},
+    "travelled_disc": {"long_name": "length of D's path since the start, step by step", "units": "parameter"},
 }
 """Name -> attributes of what is measured of the game at a state."""
 
@@ -166,7 +168,7 @@ class Gradients(NamedTuple):
     Attributes:
       grad_norm: |g|, for each player; zero where g is smaller than the nodes resolve.
       grad_norm_batch: root mean square of |g_B|.
-      grad_cosine: mean of <g_B, g> / (|g_B| |g|); an estimate may pass 1 by its error.
+      grad_cosine: mean of <g_B, g> / (|g_B| |g|); an estimate may pass 1 by its error. NaN where |g| is not resolved.
       grad_snr: |g|^2 / E |g_B - g|^2, in power, at the training batch size. Its estimate may be negative where |g| is
         not resolved, so that means over runs stay unbiased in the signal.
       noise_scale: B / grad_snr, the batch size at which signal and noise are equal (independent samples): McCandlish
@@ -266,7 +268,7 @@ def gradients(
     return Gradients(
         grad_norm=root(signal),
         grad_norm_batch=jax.tree.map(lambda x: jnp.sqrt(jnp.mean(x**2)), norms),
-        grad_cosine=jax.tree.map(lambda x, norm: jnp.mean(x) / norm, along, root(signal)),
+        grad_cosine=jax.tree.map(lambda x, norm: jnp.where(norm > 0, jnp.mean(x) / norm, jnp.nan), along, root(signal)),
         grad_snr=jax.tree.map(jnp.divide, signal, noise),
         noise_scale=jax.tree.map(lambda s, n: config.batch_size * n / jnp.maximum(s, 0), signal, noise),
         sensitivity=sensitivity,
@@ -395,6 +397,8 @@ def _extremes(products: Products, size: int, num: int, which: str, tolerance: fl
         return np.asarray(eigs(operator, num, which=which, return_eigenvectors=False, **options))
     except ArpackNoConvergence as stopped:
         return np.asarray(stopped.eigenvalues)
+    except ArpackError:  # such as a matrix that is zero: nothing to start an iteration from
+        return np.empty(0, complex)
 
 
 def _union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -616,6 +620,6 @@ def path(
     return Path(alpha, *jax.lax.map(at, alpha))
 
 
-def travelled(before: Players, after: Players) -> Players:
+def distance(before: Players, after: Players) -> Players:
     """|w' - w| of each player between the parameters of two states."""
     return Players(*(optax.tree.norm(optax.tree.sub(b, a)) for a, b in zip(before, after)))

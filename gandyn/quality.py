@@ -360,6 +360,9 @@ def _nearest(x: jax.Array, points: jax.Array) -> jax.Array:
     return jnp.sqrt(squared.ravel()[: len(x)])
 
 
+_NULL_SIZE = 4096  # fresh points whose own distances to the data are taken: all of a large set would be its square
+
+
 def memorization(fake: jax.Array, data: jax.Array, fresh: jax.Array) -> Memorization:
     """`Memorization` of fakes (N, 2) that may copy the training points `data` (n, 2), with `fresh` (n, 2) real samples.
 
@@ -369,7 +372,8 @@ def memorization(fake: jax.Array, data: jax.Array, fresh: jax.Array) -> Memoriza
         data_copying = (U / (N n) - 1/2) / ((N + n + 1) / (12 N n))^(1/2)
 
     where U is the number of pairs (i, j) with d(fake_i, data) > d(fresh_j, data), and half a pair for each tie. Copies
-    of training points alone give 0 and -(3 N n / (N + n + 1))^(1/2). The first compares the same fakes with two sets,
+    of training points alone give 0 and -(3 N n / (N + n + 1))^(1/2). Of more than 4,096 fresh points, so many are
+    compared in data_copying, n being their number. The first compares the same fakes with two sets,
     so that bad fakes leave it at about 1; it has no standard error. The second has one, but takes fakes that lie where
     real samples are dense (narrow modes) for copies, and bad ones for the opposite.
 
@@ -382,11 +386,11 @@ def memorization(fake: jax.Array, data: jax.Array, fresh: jax.Array) -> Memoriza
     if data.shape != fresh.shape:
         raise ValueError(f"fresh: got shape {fresh.shape}; allowed: that of data, {data.shape}")
     to_data, to_fresh = _nearest(fake, data), _nearest(fake, fresh)
-    null = jnp.sort(_nearest(fresh, data))
+    null = jnp.sort(_nearest(fresh[:_NULL_SIZE], data))
     # Means of shares, not counts of pairs: these pass 2^24.
     below = (jnp.searchsorted(null, to_data, side="left") + jnp.searchsorted(null, to_data, side="right")) / 2
-    share = jnp.mean(below / len(fresh))
-    sd = math.sqrt((len(fake) + len(fresh) + 1) / (12 * len(fake) * len(fresh)))
+    share = jnp.mean(below / len(null))
+    sd = math.sqrt((len(fake) + len(null) + 1) / (12 * len(fake) * len(null)))
     finite = jnp.all(jnp.isfinite(fake))
     return Memorization(
         memorization=jnp.where(finite, jnp.median(to_data) / jnp.median(to_fresh), jnp.nan),

@@ -1,6 +1,7 @@
 """The host loop: init, then advance and measure in turn, recording while the devices work."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import math
@@ -86,6 +87,9 @@ def run(
     checks.whole("deep_every", deep_every, least=0)
     if deep_every % measure_every:
         raise ValueError(f"deep_every: got {deep_every}; allowed: a multiple of measure_every, {measure_every}")
+    if deep_every and not measure_config.deep:
+        raise ValueError(f"deep_every: got {deep_every}; allowed where `deep` names nothing to measure: 0")
+    asked = measure_config
     if not deep_every:
         measure_config = dataclasses.replace(measure_config, deep=())
     seeds = sweep.check_seeds(seeds)
@@ -95,16 +99,16 @@ def run(
         measure.check(setting.config, measure_config)
     if out is not None:
         store.check_output(out, overwrite)
-    groups = sweep.plan(settings, seeds)
+    groups = sweep.plan(settings, seeds, functools.partial(_grids, measure_config))
     steps = [*range(0, num_steps, measure_every), num_steps]
-    _check_memory(groups, len(steps), measure_config)
+    _check_memory(groups, len(steps), measure_config, in_memory=out is None)
 
     deep_steps = {*range(0, num_steps, deep_every), num_steps} if deep_every else set()
     plan = {"seeds": seeds, "num_steps": num_steps, "measure_every": measure_every, "deep_every": deep_every}
     metadata = {
         "title": title,
         "command": _command() if command is None else command,
-        "configuration": _configuration(plan, settings, measure_config) if configuration is None else configuration,
+        "configuration": _configuration(plan, settings, asked) if configuration is None else configuration,
         "versions": _versions(),
         "device": _device(),
         "precision": ", ".join(sorted({setting.config.precision for setting in settings})),
@@ -139,13 +143,9 @@ def _run_group(
     label = ", ".join(dict.fromkeys(setting.recipe for setting, _ in group.runs))
     report(label, 0)
     targets = [setting.target for setting, _ in group.runs]
-    distinct = list({id(target): target for target in targets}.values())
+    grid_size, deep_grids = _grids(measure_config, targets[0])  # as of all others
     many = ensemble.make_ensemble(
-        group.config,
-        measure_config,
-        _grid_size(targets, measure_config),
-        len(group.runs),
-        deep_grids=measure.deep_grids(distinct, measure_config) if deep_steps else (),
+        group.config, measure_config, grid_size, len(group.runs), deep_grids=deep_grids if deep_steps else ()
     )
     runs = many.place(
         ensemble.stack_runs(targets, [setting.hparams for setting, _ in group.runs], [seed for _, seed in group.runs])
@@ -166,25 +166,22 @@ def _run_group(
         done = steps[step_index] - steps[max(step_index - 1, 0)]
         report(label, done * many.num_runs)
 
-    def measure_all(step: int) -> tuple[Measurement, tuple[dict, dict]]:
-        """A measurement, still under way on the devices; the deep ones of the step, where it has them, complete."""
-        nonlocal past
-        measurement = many.measure(states, runs)
-        if step not in deep_steps:
-            return measurement, ({}, {})
-        deep = _measure_deep(many, states, runs, past, group)
-        past = past._replace(last=many.keep_params(states))
-        return measurement, deep
-
     states = many.init(runs)
-    past = Past(*[many.keep_params(states)] * 2)
-    upcoming = measure_all(steps[0])
-    for step_index in range(1, len(steps)):
-        states = many.advance(states, runs, steps[step_index] - steps[step_index - 1])
-        measured, upcoming = upcoming, measure_all(steps[step_index])
-        # The devices are busy with the next chunk while the last measurement is written.
-        record(step_index - 1, *measured)
-    record(len(steps) - 1, *upcoming)
+    past = Past(*[many.keep_params(states)] * 2) if deep_steps else None
+    last: tuple[Measurement, tuple[dict, dict]] | None = None
+    for step_index, step in enumerate(steps):
+        if step_index:
+            states = many.advance(states, runs, step - steps[step_index - 1])
+        measurement = many.measure(states, runs)
+        if last is not None:
+            # The devices are busy with the next chunk while the last measurement is written.
+            record(step_index - 1, *last)
+        last = measurement, ({}, {})
+        if past is not None and step in deep_steps:
+            last = measurement, _measure_deep(many, states, runs, past, group)
+            past = past._replace(last=many.keep_params(states))
+    assert last is not None
+    record(len(steps) - 1, *last)
 
 
 def _measure_deep(
@@ -193,7 +190,8 @@ def _measure_deep(
     """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
     metrics, fields, samples = many.trim(many.measure_deep(states, runs, past))
     if samples is not None:
-        metrics |= measure.transport(samples, [setting.target for setting, _ in group.runs])
+        targets = [setting.target for setting, _ in group.runs]
+        metrics |= measure.transport(group.config, many.measure_config, samples, targets)
     if "spectrum" in many.measure_config.deep:
         found = [
             measure.spectrum(group.config, many.measure_config, *many.one((runs.target, runs.hparams, states), run))
@@ -204,8 +202,10 @@ def _measure_deep(
     return metrics, fields
 
 
-def _grid_size(targets: Sequence[GaussianMixture], measure_config: MeasureConfig) -> int:
-    return max(truth.grid_cells(target, measure_config.bandwidth) for target in {id(t): t for t in targets}.values())
+def _grids(measure_config: MeasureConfig, target: GaussianMixture) -> tuple[int, tuple[int, ...]]:
+    """Cells along each side of the density grids, of the cheap and of the deep measurements."""
+    deep = measure.deep_grids(target, measure_config) if measure_config.deep else ()
+    return truth.grid_cells(target, measure_config.bandwidth), deep
 
 
 def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> store.GroupSpec:
@@ -270,12 +270,15 @@ def _equilibrium(setting: Setting) -> Any:
 # ---- what is refused before anything starts
 
 
-def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config: MeasureConfig) -> None:
+def _check_memory(
+    groups: Sequence[Group], num_measurements: int, measure_config: MeasureConfig, in_memory: bool
+) -> None:
     """Refuse what would not fit, by an estimate from shapes alone: states, kept measurements, one chunk of work."""
     num_runs = sum(len(group.runs) for group in groups)
     kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
+    held = num_measurements if in_memory else 2
     num_metrics = max(len(_metrics_of(group.config, measure_config)) for group in groups)
-    host = 4.0 * num_runs * (num_metrics * num_measurements + 2 * kept)
+    host = 4.0 * num_runs * (num_metrics * num_measurements + held * kept)
     devices = 0.0
     batched = ensemble.default_block_size(jax.default_backend())
     for group in groups:
@@ -288,7 +291,8 @@ def _check_memory(groups: Sequence[Group], num_measurements: int, measure_config
         disc_units *= config.maxout_pieces if config.disc_net == "maxout" else 1
         gen_units = config.packing * config.gen_depth * config.gen_width
         activations = 4 * config.batch_size * (gen_units + 2 * disc_units)
-        grid = 4 * 8 * _grid_size([setting.target], measure_config) ** 2
+        cheap_grid, deep_grids = _grids(measure_config, setting.target)
+        grid = 4 * 8 * max((cheap_grid, *deep_grids)) ** 2
         # Old and new states live side by side for a moment; a layer's activations are kept forward and backward.
         padded = batched * math.ceil(len(group.runs) / batched)
         devices = max(devices, 2 * padded * state_bytes + 4 * batched * activations + grid + 4.0 * kept)

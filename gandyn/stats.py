@@ -392,14 +392,18 @@ def movement(results: xr.Dataset) -> dict[str, NDArray]:
     NaN for a run with fewer than three measurements up to a divergence or a value that never moves; the first two are
     NaN where no best value is known.
     """
-    batch, value, best = (values(results, name) for name in ("value_batch", "value", "value_best"))
+    batch, value = values(results, "value_batch"), values(results, "value")
+    best = values(results, "value_best") if "value_best" in results else np.full_like(value, _NAN)
     terms = {"divergence": best, "lag": value - best, "noise": batch - value, "known": value}
     shares = {name: np.full(len(batch), _NAN) for name in terms}
     for r in range(len(batch)):
-        for name, term in terms.items():
-            both = np.isfinite(term[r]) & np.isfinite(batch[r])
-            if both.sum() >= 3 and np.ptp(batch[r, both]) > 0:
-                covariance = np.cov(term[r, both], batch[r, both])
+        used = np.isfinite(batch[r]) & np.isfinite(value[r])
+        known = np.isfinite(best[r])
+        # The steps of all terms alike, so that the shares sum to one.
+        used &= known if known.any() else True
+        if used.sum() >= 3 and np.ptp(batch[r, used]) > 0:
+            for name, term in terms.items():
+                covariance = np.cov(term[r, used], batch[r, used])
                 shares[name][r] = covariance[0, 1] / covariance[1, 1]
     return shares
 

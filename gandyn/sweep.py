@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +25,10 @@ class Setting(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that share their programs: one `Config`, one number of modes. One (setting, seed) a run."""
+    """Runs that share their programs: one `Config`, one number of modes, one size of what measures them.
+
+    One (setting, seed) a run.
+    """
 
     config: Config
     runs: tuple[tuple[Setting, int], ...]
@@ -122,10 +125,16 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
-def plan(settings: Sequence[Setting], seeds: Sequence[int]) -> list[Group]:
-    """Every setting with every seed, in groups that share their programs, in the order of first appearance."""
-    groups: dict[tuple[Config, int], list[tuple[Setting, int]]] = {}
+def plan(
+    settings: Sequence[Setting], seeds: Sequence[int], size_of: Callable[[GaussianMixture], Hashable] = lambda _: None
+) -> list[Group]:
+    """Every setting with every seed, in groups that share their programs, in the order of first appearance.
+
+    `size_of` a target is what it fixes of the measuring program. It is part of what is shared, for were the largest of
+    a group taken, a run's numbers would depend on its company.
+    """
+    groups: dict[Any, list[tuple[Setting, int]]] = {}
     for setting in settings:
-        runs = groups.setdefault((setting.config, setting.target.num_modes), [])
-        runs.extend((setting, seed) for seed in seeds)
-    return [Group(config, tuple(runs)) for (config, _), runs in groups.items()]
+        key = setting.config, setting.target.num_modes, size_of(setting.target)
+        groups.setdefault(key, []).extend((setting, seed) for seed in seeds)
+    return [Group(config, tuple(runs)) for (config, *_), runs in groups.items()]

@@ -23,7 +23,7 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches()
     """
     measure_config = MeasureConfig(deep=("best_response",))
     target = targets.ring()
-    grid, grids = truth.grid_cells(target, measure_config.bandwidth), measure.deep_grids([target], measure_config)
+    grid, grids = truth.grid_cells(target, measure_config.bandwidth), measure.deep_grids(target, measure_config)
     margins: dict[str, list[float]] = {"cheap": [], "deep": []}
     for loss in LOSSES:
         config = gan.Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)

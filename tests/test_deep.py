@@ -30,7 +30,7 @@ QUICK = MeasureConfig(
 @functools.cache
 def program(config: Config, measure_config: MeasureConfig, target_name: str):
     target = {"normal": NORMAL, "ring": RING}[target_name]
-    grids = measure.deep_grids([target], measure_config)
+    grids = measure.deep_grids(target, measure_config)
     return haste.jit(functools.partial(measure.measure_deep, config, measure_config, grids))
 
 
@@ -83,7 +83,7 @@ def test_divergences_and_transport_of_gaussians(d, loss):
     assert got["lipschitz_high"] == pytest.approx(0.5, abs=1e-5)
     assert got["critic_w1_low"] == pytest.approx(d, abs=2e-2)  # the mean of 2^15 Sobol nodes
     assert found.samples is not None
-    w1 = measure.transport(np.asarray(found.samples)[None], [NORMAL])
+    w1 = measure.transport(config, measure_config, np.asarray(found.samples)[None], [NORMAL])
     assert w1["w1_low"][0] - T_975 * w1["w1_low_se"][0] <= d <= w1["w1"][0] + T_975 * w1["w1_se"][0]
     assert w1["w1"][0] == pytest.approx(d, abs=1.5e-2)
 
@@ -91,7 +91,14 @@ def test_divergences_and_transport_of_gaussians(d, loss):
 def test_everything_is_measured_and_nothing_is_lacking():
     config = dataclasses.replace(SMALL, dataset_size=50)
     found = deep(config, QUICK, "ring")
-    names = set(measure.deep_metrics_of(config, QUICK)) - {"w1", "w1_se", "w1_low", "w1_low_se", "w1_floor"}
+    names = set(measure.deep_metrics_of(config, QUICK)) - {
+        "w1",
+        "w1_se",
+        "w1_low",
+        "w1_low_se",
+        "w1_floor",
+        "w1_floor_se",
+    }
     assert set(found.metrics) == names
     assert {name for name, value in found.metrics.items() if not np.isfinite(value)} == set()
     assert {name: spec.shape for name, spec in measure.deep_fields_of(config, QUICK).items()} == {
@@ -99,7 +106,7 @@ def test_everything_is_measured_and_nothing_is_lacking():
     }
     assert found.metrics["moved_gen"] == found.metrics["displaced_disc"] == 0
     # As finely as float32 sums: the true gradient's norm is that of its layers.
-    layers = [value for name, value in found.metrics.items() if name.startswith("grad_norm_gen_layer")]
+    layers = [value for name, value in found.metrics.items() if name.startswith("grad_norm_gen_dense")]
     assert float(found.metrics["grad_norm_gen"]) == pytest.approx(np.linalg.norm(layers), rel=1e-3)
 
 
@@ -108,17 +115,17 @@ UNDEFINED = {
     "classes": (
         {"num_classes": 2},
         {"lipschitz_low", "lipschitz_high", "critic_w1_low", "critic_w1_high", "value_worst", "value_worst_se",
-         "duality_gap", "duality_gap_se"},
+         "gap_gen", "gap_gen_se", "duality_gap", "duality_gap_se"},
     ),
     "noise": ({"instance_noise": "constant"}, set()),
     "minibatch layer": (
         {"minibatch_layer": "stddev"},
         {"lipschitz_low", "lipschitz_high", "critic_w1_low", "critic_w1_high", "value_worst", "value_worst_se",
-         "duality_gap", "duality_gap_se"},
+         "gap_gen", "gap_gen_se", "duality_gap", "duality_gap_se"},
     ),
     "Wasserstein": (
         {"loss": "wasserstein", "penalty": "wgan_gp"},
-        {"value_best_deep", "value_best_deep_se", "lag_deep", "duality_gap", "duality_gap_se"},
+        {"value_best_deep", "value_best_deep_se", "lag_deep", "lag_deep_se", "duality_gap", "duality_gap_se"},
     ),
     "batch normalization": ({"gen_norm": "batch", "disc_norm": "batch", "gen_ema": True}, set()),
 }  # fmt: skip
@@ -169,6 +176,36 @@ def test_schedules_and_bits(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_size_of_others_targets_changes_nothing():
+    """Each size of grid is a group of its own: the largest of several would move cells, edges and floors."""
+    small, large = targets.ring(std=0.05), targets.ring(radius=3.0, std=0.05)
+    measure_config = dataclasses.replace(QUICK, cheap=("value", "best_response"))
+    run_them = functools.partial(
+        gandyn.run, config=SMALL, seeds=[0], num_steps=2, measure_every=1, measure_config=measure_config, progress=False
+    )
+    with haste.everywhere():
+        alone, among = run_them(small), run_them([small, large])
+    np.testing.assert_array_equal(among.jsd.values[0], alone.jsd.values[0])
+    np.testing.assert_array_equal(among.value_best.values[0], alone.value_best.values[0])
+
+
+@pytest.mark.slow
+def test_settings_of_different_layers_share_a_folder():
+    configs = [SMALL, dataclasses.replace(SMALL, disc_norm="layer", track_path=True)]
+    measure_config = dataclasses.replace(QUICK, cheap=(), deep=("gradients", "path"))
+    with haste.everywhere():
+        results = gandyn.run(
+            RING, configs, seeds=[0], num_steps=3, measure_every=1, deep_every=1, measure_config=measure_config,
+            progress=False, recipes=["plain", "layer"],
+        )  # fmt: skip
+    assert np.isfinite(results.grad_norm_disc_layernorm_0.values[1]).all()
+    assert np.isnan(results.grad_norm_disc_layernorm_0.values[0]).all()
+    # One step between measurements: the path is as long as its chords.
+    assert np.isnan(results.travelled_gen.values[0]).all()
+    np.testing.assert_allclose(results.travelled_gen.values[1], np.cumsum(results.moved_gen.values[1]), rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_spectrum_is_recorded():
     with haste.everywhere():
         results = run([0], 6, deep_names=("spectrum",))
@@ -192,6 +229,12 @@ def test_spectrum_is_recorded():
         (lambda: MeasureConfig(cheap=("best_response",)), "without 'value'"),
         (lambda: MeasureConfig(num_deep_nodes=100), "num_deep_nodes: got 100; allowed: a power of two"),
         (lambda: MeasureConfig(num_transport=1), "num_transport: got 1; allowed: a whole number of at least 2"),
+        (lambda: MeasureConfig(num_transport=8192), "num_transport: got 8192; allowed: at most num_deep_nodes, 4096"),
+        (lambda: MeasureConfig(num_eigenvalues=300), "num_eigenvalues: got 300"),
+        (
+            lambda: gandyn.run(RING, deep_every=100, measure_config=MeasureConfig(deep=())),
+            "deep_every: got 100; allowed where `deep` names nothing to measure: 0",
+        ),
         (lambda: MeasureConfig(deep_bandwidths=()), "deep_bandwidths: got ()"),
         (lambda: MeasureConfig(deep_bandwidths=(0.5, 0.0)), "deep_bandwidths: got 0.0; allowed: above 0"),
         (lambda: gandyn.run(RING, measure_every=100, deep_every=150), "deep_every: got 150; allowed: a multiple of"),

@@ -335,6 +335,10 @@ def test_extremes_of_a_known_matrix():
 
 
 @pytest.mark.slow
+def test_a_matrix_that_is_zero_has_no_extremes_to_iterate_to():
+    assert len(geometry._extremes(lambda v: 0 * v, 700, 4, "LM", 1e-4)) == 0
+
+
 def test_extremes_are_those_of_the_dense_matrix():
     hparams, state, batch = middle()
     every = geometry.spectrum(MIDDLE, hparams, state, batch)
@@ -446,7 +450,7 @@ def test_path_beside_the_centre():
 
 
 def test_travelled():
-    got = geometry.travelled(at(DIRAC, (1, 2), (0, 1)).params, at(DIRAC, (4, -2), (0, 0.5)).params)
+    got = geometry.distance(at(DIRAC, (1, 2), (0, 1)).params, at(DIRAC, (4, -2), (0, 0.5)).params)
     np.testing.assert_allclose([*got], [5, 0.5], rtol=1e-6)
 
 

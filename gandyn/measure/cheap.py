@@ -36,6 +36,7 @@ BEST_METRICS: dict[str, dict[str, str]] = {
     "value_best": {"long_name": "best-response value, lower bound of max_D V", "units": "value"},
     "value_best_se": {"long_name": "standard error of the best-response value", "units": "value"},
     "lag": {"long_name": "discriminator lag, max_D V - V", "units": "value"},
+    "lag_se": {"long_name": "standard error of the lag", "units": "value"},
     "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat"},
     "jsd_se": {"long_name": "standard error of the Jensen-Shannon divergence", "units": "nat"},
 }
@@ -242,9 +243,10 @@ def _value(
     metrics = {"value_batch": value_batch, "value": value.mean, "value_se": value.se}
     if best_response:
         # D itself is a candidate too: the lag is never negative but for noise.
-        best = truth.best_value(values)
+        replicates = truth.cross_fitted(values)
+        best, lag = truth.estimate(replicates), truth.estimate(replicates - values[-1])
         jsd = game.jensen_shannon(log_ratios(variables.gen, both, False) if noisy else ratios)
-        metrics |= {"value_best": best.mean, "value_best_se": best.se, "lag": best.mean - value.mean}
+        metrics |= {"value_best": best.mean, "value_best_se": best.se, "lag": lag.mean, "lag_se": lag.se}
         metrics |= {"jsd": jsd.mean, "jsd_se": jsd.se}
         if config.gen_ema:
             both = jnp.concatenate([nodes.real, game.generate(config, state.ema, nodes.pairs)])

@@ -20,7 +20,7 @@ DEEP: dict[str, str] = {
     "transport": "exact Wasserstein distance W1 between samples; the critic's estimate over D's Lipschitz bounds",
     "gradients": "both players' true gradients, their cosine with the minibatch's, signal to noise, saturation",
     "quality": "precision, recall, density, coverage, Frechet, MMD, sliced W2; memorizing of a fixed data set",
-    "path": "distance moved, distance from the start, path angle and norm since the last deep measurement",
+    "path": "distance from the last deep measurement and from the start; path angle and norm on the way between",
     "spectrum": "eigenvalues of the game Jacobian and spectral radius of the update (seconds a run: few runs)",
 }
 """Measurements that `deep_every` schedules: name -> what is measured."""
@@ -85,15 +85,20 @@ class MeasureConfig:
         if "best_response" in self.cheap and "value" not in self.cheap:
             raise ValueError("cheap: got 'best_response' without 'value'; allowed: both (the lag is between the two)")
         checks.choice("convention", self.convention, CONVENTIONS)
-        for name in ("num_nodes", "num_density_nodes", "num_deep_nodes", "num_deep_density_nodes"):
+        for name in ("num_nodes", "num_density_nodes", "num_deep_nodes", "num_deep_density_nodes", "num_transport"):
             checks.whole(name, getattr(self, name), least=2)
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name}: got {getattr(self, name)}; allowed: a power of two")
         for name in ("keep_samples", "keep_surface"):
             checks.whole(name, getattr(self, name), least=0)
-        for name, least in (("num_blurs", 1), ("num_transport", 2), ("num_quality", 16), ("num_gradients", 2)):
+        for name, least in (("num_blurs", 1), ("num_quality", 16), ("num_gradients", 2)):
             checks.whole(name, getattr(self, name), least)
         checks.whole("num_eigenvalues", self.num_eigenvalues, least=2)
+        checks.number("num_eigenvalues", self.num_eigenvalues, 2, 256)
+        if self.num_transport > self.num_deep_nodes:
+            raise ValueError(
+                f"num_transport: got {self.num_transport}; allowed: at most num_deep_nodes, {self.num_deep_nodes}"
+            )
         checks.number("bandwidth", self.bandwidth, 0, above=True)
         if not isinstance(self.deep_bandwidths, tuple) or not self.deep_bandwidths:
             raise ValueError(f"deep_bandwidths: got {self.deep_bandwidths!r}; allowed: a tuple of numbers above 0")

@@ -26,7 +26,10 @@ DEEP_METRICS: dict[str, dict[str, dict[str, str]]] = {
     "best_response": {
         "value_best_deep": {"long_name": "best-response value, more nodes and bandwidths", "units": "value"},
         "value_best_deep_se": {"long_name": "its standard error", "units": "value"},
+        "value_deep": {"long_name": "value V(D, G), more nodes", "units": "value"},
+        "value_deep_se": {"long_name": "its standard error", "units": "value"},
         "lag_deep": {"long_name": "discriminator lag, more nodes and bandwidths", "units": "value"},
+        "lag_deep_se": {"long_name": "its standard error", "units": "value"},
         "jsd_deep": {"long_name": "Jensen-Shannon divergence, lower bound, more nodes and bandwidths", "units": "nat"},
         "jsd_deep_se": {"long_name": "its standard error", "units": "nat"},
         "tv": {"long_name": "total variation distance, lower bound", "units": "1"},
@@ -37,7 +40,9 @@ DEEP_METRICS: dict[str, dict[str, dict[str, str]]] = {
     "gap": {
         "value_worst": {"long_name": "value against G's best response, upper bound of min_G V", "units": "value"},
         "value_worst_se": {"long_name": "its standard error", "units": "value"},
-        "duality_gap": {"long_name": "duality gap max_D V - min_G V, lower bound", "units": "value"},
+        "gap_gen": {"long_name": "G's part of the duality gap, V - min_G V", "units": "value"},
+        "gap_gen_se": {"long_name": "its standard error", "units": "value"},
+        "duality_gap": {"long_name": "duality gap max_D V - min_G V", "units": "value"},
         "duality_gap_se": {"long_name": "its standard error", "units": "value"},
     },
     "transport": {
@@ -46,6 +51,7 @@ DEEP_METRICS: dict[str, dict[str, dict[str, str]]] = {
         "w1_low": {"long_name": "lower bound of W1 by a fitted potential on other samples", "units": "data"},
         "w1_low_se": {"long_name": "its standard error", "units": "data"},
         "w1_floor": {"long_name": "w1 between two sets of real samples", "units": "data"},
+        "w1_floor_se": {"long_name": "its standard error", "units": "data"},
         "lipschitz_low": {"long_name": "largest gradient norm of D found, lower bound of L", "units": "1/data"},
         "lipschitz_high": {"long_name": "bound of D's Lipschitz constant L from its weights", "units": "1/data"},
         "critic_w1_low": {"long_name": "critic's W1 over the upper bound of L: certified", "units": "data"},
@@ -53,23 +59,28 @@ DEEP_METRICS: dict[str, dict[str, dict[str, str]]] = {
     },
     "gradients": geometry.GRADIENTS,
     "quality": {f"knn_{name}" if name in _KNN else name: attrs for name, attrs in quality.QUALITY.items()},
-    "path": {name: geometry.GEOMETRY[name] for name in ("moved_gen", "moved_disc", "displaced_gen", "displaced_disc")},
+    "path": {
+        f"{name}_{player}": geometry.GEOMETRY[f"{name}_{player}"]
+        for name in ("moved", "displaced", "travelled")
+        for player in ("gen", "disc")
+    },
     "spectrum": {name: geometry.GEOMETRY[name] for name in ("spectral_radius", "max_real", "rotation_share")},
 }
 """Measurement -> name -> attributes of each metric; docs/results.md says what each is."""
 
 _MEMORIZING = ("memorization", "data_copying")
+_TRAVELLED = ("travelled_gen", "travelled_disc")
 PATH_ALPHA = np.round(np.linspace(-0.1, 1.1, 13), 3)
 """Where path angle and norm are taken: 0 is the state at the last deep measurement, 1 the present one."""
 _GEOMETRY_NODES = 1024
 
 
 def _layers(config: Config) -> dict[str, dict[str, str]]:
-    """Per-layer gradient norms, in the order of `geometry.layers`."""
+    """Per-layer gradient norms, in the order of `geometry.layers`: grad_norm_gen_dense_0, ..."""
     return {
-        f"grad_norm_{player}_layer_{i}": {"long_name": f"norm of {who}'s true gradient, {layer}", "units": "loss"}
+        f"grad_norm_{player}_{layer.lower()}": {"long_name": f"norm of {who}'s true gradient, {layer}", "units": "loss"}
         for player, who in (("gen", "G"), ("disc", "D"))
-        for i, layer in enumerate(getattr(geometry.layers(config), player))
+        for layer in getattr(geometry.layers(config), player)
     }
 
 
@@ -80,9 +91,8 @@ def deep_metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, 
         metrics |= DEEP_METRICS[name]
         if name == "gradients":
             metrics |= _layers(config)
-    if not config.dataset_size:
-        metrics = {name: attrs for name, attrs in metrics.items() if name not in _MEMORIZING}
-    return metrics
+    left_out = (() if config.dataset_size else _MEMORIZING) + (() if config.track_path else _TRAVELLED)
+    return {name: attrs for name, attrs in metrics.items() if name not in left_out}
 
 
 def _num_params(config: Config) -> int:
@@ -133,11 +143,9 @@ def deep_bits(config: Config, measure_config: MeasureConfig):
     return game.node_bits(config, measure_config.num_deep_nodes, measure_config.num_deep_density_nodes)
 
 
-def deep_grids(targets: Sequence[GaussianMixture], measure_config: MeasureConfig) -> tuple[int, ...]:
-    """Cells along each side of the density grid for each of `deep_bandwidths`, enough for the widest of the targets."""
-    return tuple(
-        max(truth.grid_cells(target, bandwidth) for target in targets) for bandwidth in measure_config.deep_bandwidths
-    )
+def deep_grids(target: GaussianMixture, measure_config: MeasureConfig) -> tuple[int, ...]:
+    """Cells along each side of the density grid for each of `deep_bandwidths`."""
+    return tuple(truth.grid_cells(target, bandwidth) for bandwidth in measure_config.deep_bandwidths)
 
 
 @jax.default_matmul_precision("float32")
@@ -188,9 +196,10 @@ def measure_deep(
         before = dataclasses.replace(state, params=past.last)
         path = geometry.path(config, hparams, before, state, batch, len(PATH_ALPHA), (PATH_ALPHA[0], PATH_ALPHA[-1]))
         fields |= {"path_angle": path.angle, "path_norm": path.norm}
-        for name, since in (("moved", past.last), ("displaced", past.start)):
-            gen, disc = geometry.travelled(since, state.params)
-            metrics |= {f"{name}_gen": gen, f"{name}_disc": disc}
+        distances = {"moved": geometry.distance(past.last, state.params)}
+        distances |= {"displaced": geometry.distance(past.start, state.params), "travelled": state.travelled}
+        for name, players in distances.items():
+            metrics |= {} if players is None else {f"{name}_gen": players.gen, f"{name}_disc": players.disc}
     metrics = {name: metrics[name] for name in deep_metrics_of(config, measure_config) if name in metrics}
     return DeepMeasurement(metrics, fields, samples)
 
@@ -221,7 +230,7 @@ def _values(
     ratios = log_ratios(nodes.points, noisy)
     values = game.values(loss, params, nodes.logits, jnp.sum(ratios, axis=-1))
     replicates = truth.cross_fitted(values)
-    best, value = truth.estimate(replicates), truth.estimate(values[-1])
+    best, value, lag = (truth.estimate(x) for x in (replicates, values[-1], replicates - values[-1]))
     clean = log_ratios(jnp.concatenate([nodes.real, nodes.fake]), False) if noisy else ratios
     jsd, hinge, least_squares = (
         game.jensen_shannon(clean),
@@ -231,7 +240,10 @@ def _values(
     metrics = {
         "value_best_deep": best.mean,
         "value_best_deep_se": best.se,
-        "lag_deep": best.mean - value.mean,
+        "value_deep": value.mean,
+        "value_deep_se": value.se,
+        "lag_deep": lag.mean,
+        "lag_deep_se": lag.se,
         "jsd_deep": jsd.mean,
         "jsd_deep_se": jsd.se,
         "tv": 1 + hinge.mean / 2,  # V = 2 TV - 2
@@ -248,9 +260,12 @@ def _values(
 
     worst = truth.worst_value(loss, nodes.logits[0], truth.extremes(at_point, target.box()), params)
     gap, worst_value = truth.duality_gap(replicates, worst.values), truth.estimate(worst.values)
+    gap_gen = truth.estimate(values[-1] - worst.values)
     return metrics | {
         "value_worst": worst_value.mean,
         "value_worst_se": worst_value.se,
+        "gap_gen": gap_gen.mean,
+        "gap_gen_se": gap_gen.se,
         "duality_gap": gap.mean,
         "duality_gap_se": gap.se,
     }
@@ -265,7 +280,8 @@ def _critic(config: Config, target: GaussianMixture, state: State, nodes: game.N
     near = jnp.concatenate([real, fake, (real + fake) / 2])
     low = truth.lipschitz_lower(lambda x: gan.discriminate(config, state.variables.disc, x), near)
     high = truth.lipschitz_upper(config, state.variables.disc)
-    bounds = truth.critic_w1(jnp.mean(nodes.logits[0]) - jnp.mean(nodes.logits[1]), low, high)
+    # Either sign is a lower bound, for -D is as steep as D.
+    bounds = truth.critic_w1(jnp.abs(jnp.mean(nodes.logits[0]) - jnp.mean(nodes.logits[1])), low, high)
     return dict(zip(names, (low, high, *bounds), strict=True))
 
 
@@ -290,18 +306,22 @@ def _quality(
 # ---- on the host
 
 
-def transport(samples: np.ndarray, targets: Sequence[GaussianMixture]) -> dict[str, np.ndarray]:
+def transport(
+    config: Config, measure_config: MeasureConfig, samples: np.ndarray, targets: Sequence[GaussianMixture]
+) -> dict[str, np.ndarray]:
     """Exact W1 of each run from samples (R, 2, M, N, 2), real and G's, and the floor of its target at this size."""
-    names = ("w1", "w1_se", "w1_low", "w1_low_se", "w1_floor")
-    # Of nodes of its own, the same for every run and step: a run's numbers must not depend on its company.
-    uniform = sampling.from_bits(jnp.asarray(truth.sobol_bits(game.NUM_SCRAMBLES, samples.shape[3], 3, seed=2)))
-    floors: dict[int, float] = {}
+    names = ("w1", "w1_se", "w1_low", "w1_low_se", "w1_floor", "w1_floor_se")
+    # Of nodes like the runs' own, but the same for every run and step: numbers must not depend on a run's company.
+    key = jax.random.key(0, impl="threefry2x32")
+    uniform = game.node_uniforms(config, key, jnp.asarray(deep_bits(config, measure_config)[0]))
+    uniform = uniform.reshape(game.NUM_SCRAMBLES, -1, gan.pair_coordinates(config))[:, : samples.shape[3], :3]
+    floors: dict[int, truth.Estimate] = {}
     rows = []
     for (real, fake), target in zip(samples, targets, strict=True):
         if id(target) not in floors:
-            floors[id(target)] = float(truth.w1_floor(np.asarray(jax.vmap(target.transform)(uniform))).mean)
+            floors[id(target)] = truth.w1_floor(np.asarray(jax.vmap(target.transform)(uniform)))
         low, high = truth.w1_bounds(real, fake)
-        rows.append((*high, *low, floors[id(target)]))
+        rows.append((*high, *low, *floors[id(target)]))
     return dict(zip(names, np.asarray(rows, np.float32).T, strict=True))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 
 from gandyn import gan, sampling, truth
@@ -26,10 +27,14 @@ CHUNK = 1024
 def in_chunks(function: Callable[..., jax.Array], *arrays: jax.Array | None, size: int = CHUNK) -> jax.Array:
     """`function` over the rows of arrays (N, ...), some of which may be None, at most `size` rows at a time."""
     rows = len(jax.tree.leaves(arrays)[0])
-    size = next(each for each in range(min(rows, size), 0, -1) if rows % each == 0)
-    chunks = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), arrays)
+    num_chunks = -(-rows // size)
+    size = -(-rows // num_chunks)
+    if num_chunks * size > rows:  # the last chunk is filled up with its last row
+        index = np.minimum(np.arange(num_chunks * size), rows - 1)
+        arrays = jax.tree.map(lambda x: x[index], arrays)
+    chunks = jax.tree.map(lambda x: x.reshape(num_chunks, size, *x.shape[1:]), arrays)
     out = jax.lax.map(lambda chunk: function(*chunk), chunks)
-    return out.reshape(-1, *out.shape[2:])
+    return out.reshape(-1, *out.shape[2:])[:rows]
 
 
 def node_bits(config: Config, num_nodes: int, num_density_nodes: int):
@@ -71,17 +76,22 @@ class Nodes(NamedTuple):
     logits: jax.Array
 
 
+def node_uniforms(config: Config, key: jax.Array, bits: jax.Array) -> jax.Array:
+    """Uniforms (M, N, C): Sobol nodes under a digital shift from `key`; independent draws where D judges batches."""
+    if config.minibatch_layer == "none":
+        return truth.uniforms(key, bits)
+    # Sobol points in a batch are spread more evenly than samples are, which such a D could see.
+    num_scrambles, num_nodes, coordinates = bits.shape
+    num_nodes = config.batch_size * max(1, num_nodes // config.batch_size)
+    return sampling.uniform(key, (num_scrambles, num_nodes, coordinates))
+
+
 def on_nodes(
     config: Config, hparams: HParams, target: GaussianMixture, variables: Players, key: jax.Array, bits: jax.Array
 ) -> Nodes:
-    """Both players on Sobol nodes under a digital shift from `key`; on independent draws where D judges batches."""
-    if config.minibatch_layer == "none":
-        uniform, rows = truth.uniforms(key, bits), CHUNK
-    else:
-        # Sobol points in a batch are spread more evenly than samples are, which such a D could see.
-        num_scrambles, num_nodes, coordinates = bits.shape
-        num_nodes = config.batch_size * max(1, num_nodes // config.batch_size)
-        uniform, rows = sampling.uniform(key, (num_scrambles, num_nodes, coordinates)), config.batch_size
+    """Both players on the nodes of `node_uniforms`."""
+    uniform = node_uniforms(config, key, bits)
+    rows = CHUNK if config.minibatch_layer == "none" else config.batch_size
     num_scrambles, num_nodes, _ = uniform.shape
     uniform = uniform.reshape(-1, gan.pair_coordinates(config))
     pairs = gan.draw_pairs(config, hparams, target, uniform)

@@ -18,7 +18,8 @@ CELLS_PER_BLUR = 2
 
 INTERPOLATION_VARIANCE = 1 / 3
 """Variance, in cells squared and in each direction, by which linear binning and bilinear look-up blur: each is a
-triangle two cells wide, of variance 1/6. (So it is exactly known, and part of what is extrapolated away.)"""
+triangle two cells wide, of variance 1/6 on average over where points lie in their cells. (So it is known, and part of
+what is extrapolated away.)"""
 
 _REACH = 4 * CELLS_PER_BLUR
 # One half of the kernel, from its centre; the whole sums to one.
