@@ -334,11 +334,11 @@ def test_extremes_of_a_known_matrix():
     assert_same(geometry._eigenvalues(products, 80, 4, ("LM",), 80, 1e-6), np.linalg.eigvals(matrix), 1e-4)
 
 
-@pytest.mark.slow
 def test_a_matrix_that_is_zero_has_no_extremes_to_iterate_to():
     assert len(geometry._extremes(lambda v: 0 * v, 700, 4, "LM", 1e-4)) == 0
 
 
+@pytest.mark.slow
 def test_extremes_are_those_of_the_dense_matrix():
     hparams, state, batch = middle()
     every = geometry.spectrum(MIDDLE, hparams, state, batch)

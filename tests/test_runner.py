@@ -195,7 +195,8 @@ gandyn.run(
 """
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow  # a kill while the store writes is in test_store.py
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
     out = tmp_path / "cut"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}

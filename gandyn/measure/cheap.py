@@ -244,9 +244,9 @@ def _value(
     if best_response:
         # D itself is a candidate too: the lag is never negative but for noise.
         replicates = truth.cross_fitted(values)
-        best, lag = truth.estimate(replicates), truth.estimate(replicates - values[-1])
+        best, lag_se = truth.estimate(replicates), truth.estimate(replicates - values[-1]).se
         jsd = game.jensen_shannon(log_ratios(variables.gen, both, False) if noisy else ratios)
-        metrics |= {"value_best": best.mean, "value_best_se": best.se, "lag": lag.mean, "lag_se": lag.se}
+        metrics |= {"value_best": best.mean, "value_best_se": best.se, "lag": best.mean - value.mean, "lag_se": lag_se}
         metrics |= {"jsd": jsd.mean, "jsd_se": jsd.se}
         if config.gen_ema:
             both = jnp.concatenate([nodes.real, game.generate(config, state.ema, nodes.pairs)])

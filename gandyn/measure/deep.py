@@ -230,7 +230,7 @@ def _values(
     ratios = log_ratios(nodes.points, noisy)
     values = game.values(loss, params, nodes.logits, jnp.sum(ratios, axis=-1))
     replicates = truth.cross_fitted(values)
-    best, value, lag = (truth.estimate(x) for x in (replicates, values[-1], replicates - values[-1]))
+    best, value = truth.estimate(replicates), truth.estimate(values[-1])
     clean = log_ratios(jnp.concatenate([nodes.real, nodes.fake]), False) if noisy else ratios
     jsd, hinge, least_squares = (
         game.jensen_shannon(clean),
@@ -242,8 +242,8 @@ def _values(
         "value_best_deep_se": best.se,
         "value_deep": value.mean,
         "value_deep_se": value.se,
-        "lag_deep": lag.mean,
-        "lag_deep_se": lag.se,
+        "lag_deep": best.mean - value.mean,
+        "lag_deep_se": truth.estimate(replicates - values[-1]).se,  # of nodes that both share
         "jsd_deep": jsd.mean,
         "jsd_deep_se": jsd.se,
         "tv": 1 + hinge.mean / 2,  # V = 2 TV - 2
