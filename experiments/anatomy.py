@@ -122,9 +122,18 @@ def _number(estimate: stats.Estimate, digits: int = 2) -> str:
 
 
 def what_moves_it(results: xr.Dataset) -> list[str]:
-    """The shares of the minibatch value's movement, a sentence a recipe."""
+    """The shares of the minibatch value's movement: over all runs with a best value, then a sentence a recipe."""
     shares = stats.movement(results)
+    seeds = results["seed"].values
     found = []
+    known = np.isfinite(shares["lag"])
+    if known.any():
+        pooled = {name: stats.mean_over_seeds(x[known], seeds[known]) for name, x in shares.items()}
+        parts = ", ".join(f"{name} {_percent(pooled[name])}" for name in ("divergence", "lag", "noise"))
+        found.append(
+            f"What moves the loss? Of the variance of the minibatch value over a run's measurements, {parts} "
+            f"(mean over the {int(known.sum())} runs with a known best value, interval over seeds)."
+        )
     for recipe in stats.recipes(results):
         runs = stats.runs_of(results, recipe)
         means = {name: stats.mean_interval(x[runs][np.isfinite(x[runs])]) for name, x in shares.items()}
@@ -134,35 +143,37 @@ def what_moves_it(results: xr.Dataset) -> list[str]:
             parts = f"V itself {_percent(means['known'])}, noise {_percent(means['noise'])} (no best value is known)"
         else:
             parts = "nothing can be said: no run has three measurements before it diverged"
-        found.append(f"{recipe}: of the variance of the minibatch value over a run's measurements, {parts}.")
+        found.append(f"{recipe}: {parts}.")
     return found
 
 
 def what_it_hides(results: xr.Dataset, tolerance: float = 0.05) -> list[str]:
-    """How often a loss near its value at equilibrium goes with a missing mode, over runs and measurements."""
-    near = stats.near_equilibrium(results, tolerance)
-    modes = stats.values(results, "modes")
+    """How often a loss near its value at equilibrium goes with a missing mode: over all runs, then a recipe."""
+    modes, jsd = stats.values(results, "modes"), stats.values(results, "jsd")
     missing = modes < stats.num_modes(results)[:, None]
     # From the second half on: at the start every mode is missing, whatever the loss.
-    late = (np.asarray(results["step"].values) >= np.asarray(results["step"].values).max() / 2)[None, :]
+    steps = np.asarray(results["step"].values)
+    near = stats.near_equilibrium(results, tolerance) & (steps >= steps.max() / 2) & np.isfinite(modes)
+    any_near = near.any(axis=1)
+    shares = np.full(len(near), np.nan)
+    shares[any_near] = (near & missing)[any_near].sum(axis=1) / near[any_near].sum(axis=1)
+
+    def sentence(runs: np.ndarray, interval: stats.Estimate) -> str:
+        return (
+            f"D's loss was within {tolerance} of its value at equilibrium at {int(near[runs].sum()):,} measurements of "
+            f"{int(any_near[runs].sum())} runs in the second half; a mode was missing at {_percent(interval)} of them "
+            f"(mean over runs), and JSD there was {np.median(jsd[runs][near[runs]]):.3f} nats at the median."
+        )
+
     found = []
+    if any_near.any():
+        pooled = stats.mean_over_seeds(shares[any_near], results["seed"].values[any_near])
+        found.append(f"What does it hide? {sentence(np.arange(len(near)), pooled)}")
     for recipe in stats.recipes(results):
         runs = stats.runs_of(results, recipe)
-        chosen = (near & late & np.isfinite(modes))[runs]
-        any_near = chosen.any(axis=1)
-        if not any_near.any():
-            found.append(
-                f"{recipe}: D's loss was never within {tolerance} of its value at equilibrium in the second half."
-            )
-            continue
-        shares = (chosen & missing[runs]).sum(axis=1)[any_near] / chosen.sum(axis=1)[any_near]
-        jsd = stats.values(results, "jsd")[runs][chosen]
-        hidden = _percent(stats.mean_interval(shares))
-        found.append(
-            f"{recipe}: D's loss was within {tolerance} of its value at equilibrium at {int(chosen.sum()):,} "
-            f"measurements of {int(any_near.sum())} runs in the second half; a mode was missing at {hidden} of them "
-            f"(mean over runs), and JSD there was {np.median(jsd):.3f} nats at the median."
-        )
+        used = runs[any_near[runs]]
+        text = sentence(used, stats.mean_interval(shares[used])) if used.size else "D's loss was never so near."
+        found.append(f"{recipe}: {text}")
     return found
 
 
@@ -174,8 +185,23 @@ def _told(found: prediction.Prediction) -> str:
 
 
 def what_it_predicts(results: xr.Dataset) -> list[str]:
-    """Whether loss curves alone tell coverage and collapse, on held-out seeds; how they go with JSD."""
+    """How loss curves go with JSD, and whether they alone tell coverage and collapse on held-out seeds."""
+    rows = [
+        row
+        for row in stats.correlations(results, metrics=("jsd",))
+        if np.isfinite([row.within.estimate.low, row.across.estimate.low]).all()
+    ]
     found = []
+    if rows:
+        clear = [row for row in rows if row.across.estimate.low > 0 or row.across.estimate.high < 0]
+        best = max(rows, key=lambda row: abs(row.across.estimate.value))
+        wrong = sum(row.loss == "loss_disc" and row.within.estimate.high < 0 for row in rows)
+        found.append(
+            f"Does it tell JSD? Of {len(rows)} pairs of a loss curve and a recipe, {len(clear)} have a rank "
+            f"correlation with JSD across seeds whose interval excludes 0; the strongest is "
+            f"{_number(best.across.estimate)} ({best.loss}, {best.recipe}), which within a run is "
+            f"{_number(best.within.estimate)}. Within a run, D's loss falls as JSD rises in {wrong} recipes."
+        )
     half = float(np.max(results["step"].values)) / 2
     enough = results.sizes["step"] >= 16  # a collapse is asked for from a quarter of them
     for recipe in stats.recipes(results):
@@ -186,13 +212,6 @@ def what_it_predicts(results: xr.Dataset) -> list[str]:
             f"{_told(prediction.predict_coverage(own))}; of its first half: "
             f"{_told(prediction.predict_coverage(own, up_to=half))}. A collapse before it happens: {collapse}."
         )
-    for row in stats.correlations(results, metrics=("jsd", "modes")):
-        within, across = row.within.estimate, row.across.estimate
-        if row.metric == "jsd" and np.isfinite(within.value):
-            found.append(
-                f"{row.recipe}: {row.loss} with JSD, rank correlation {_number(within)} within a run, "
-                f"{_number(across)} across seeds."
-            )
     return found
 
 

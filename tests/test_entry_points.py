@@ -108,7 +108,7 @@ def test_the_anatomy_answers_with_numbers(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["anatomy.py", *small, *chosen])
     script["main"]()
     printed, page = capsys.readouterr().out, (out / "report.html").read_text()
-    assert "of the variance of the minibatch value over a run's measurements, divergence" in " ".join(printed.split())
+    assert "Of the variance of the minibatch value over a run's measurements, divergence" in " ".join(printed.split())
     assert "no best value is known" in printed
     assert "whether all modes are covered at the end" in page
     results = gandyn.open_results(out)
