@@ -1,6 +1,9 @@
 """What every test runs under: strict jax, two virtual CPU devices, repeatable hypothesis examples."""
 
+import gc
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -18,6 +21,20 @@ jax.config.update("jax_debug_key_reuse", True)
 
 hypothesis.settings.register_profile("gandyn", deadline=None, derandomize=True, database=None, max_examples=25)
 hypothesis.settings.load_profile("gandyn")
+
+
+# Each compiled program maps some 300 pieces of memory. Linux allows a process 65,530; one more crashes the compiler.
+MOST_MAPS = 45_000
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True)
+def _room_for_programs() -> Iterator[None]:
+    """Gives compiled programs up where many have gathered."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -376,7 +376,7 @@ def conforms(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     metrics = named(config, MEASURE, many.trim(many.measure(states, runs).metrics))
     np.testing.assert_array_equal(metrics["finite"], 1)
     for name, values in metrics.items():
-        if name.startswith("value_best") or name == "lag":
+        if name.startswith(("value_best", "lag")):
             assert np.isnan(values).all() == (LOSSES[config.loss].critic is None), name
         else:
             assert np.isfinite(values).all(), name
