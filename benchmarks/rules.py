@@ -1,11 +1,5 @@
-"""What a step of every update rule costs, measured beside alternating in one run, and what its gradients predict.
-
-The prediction counts matrix products, in units of one forward pass of a network on a batch (networks of one width).
-D's gradient takes one of G and three (forward, two backward) of D on real and on fake: 7. G's takes three of G, two
-of D (whose parameters need none): 5. Both on one minibatch share a pass of each network: 10. A product with the
-game's Jacobian costs twice the field that it goes through. Unrolling passes forward through each of D's updates and
-back, three times D's gradient. An input gradient takes one pass backward and two through it; G's share of the
-other's gradient norm the passes of fake samples twice over, and those of real ones once.
+"""What a step of every update rule costs, measured beside alternating in one run, and what its products predict
+(`gandyn.cost.products`).
 """
 
 import argparse
@@ -16,36 +10,32 @@ from typing import Any
 import jax
 
 import gandyn
-from gandyn import ensemble, truth
+from gandyn import cost, ensemble, truth
 
-DISC, GEN, SHARED = 7, 5, 2
-BOTH, FIELD = DISC + GEN, DISC + GEN - SHARED
-
-# fields of Config, and products of a step; None where their number depends on the run.
-RULES: dict[str, tuple[dict[str, Any], float | None]] = {
-    "alternating": ({}, BOTH),
-    "alternating, 5 of D": ({"disc_steps": 5}, 5 * DISC + GEN),
-    "simultaneous": ({"dynamics": "simultaneous"}, FIELD),
-    "past_extragradient": ({"dynamics": "past_extragradient"}, FIELD),
-    "optimistic": ({"dynamics": "optimistic"}, FIELD),
-    "extragradient": ({"dynamics": "extragradient"}, 2 * FIELD),
-    "heun": ({"dynamics": "heun"}, 2 * FIELD),
-    "runge_kutta": ({"dynamics": "runge_kutta"}, 4 * FIELD),
-    "unrolled, 5": ({"dynamics": "unrolled", "unroll_steps": 5}, DISC + 5 * 3 * DISC + GEN),
-    "consensus": ({"dynamics": "consensus"}, FIELD + 2 * 2 * FIELD),
-    "drift_cancelling": ({"dynamics": "drift_cancelling"}, FIELD + 2 * FIELD),
-    "symplectic": ({"dynamics": "symplectic"}, FIELD + 2 * 2 * FIELD + 2 * FIELD),
-    "competitive": ({"dynamics": "competitive"}, None),
-    "best_response, at most 5": ({"dynamics": "best_response", "disc_steps": 5}, None),
-    "lookahead, 5": ({"lookahead": 5}, BOTH),
-    "average of G": ({"gen_ema": True}, BOTH),
-    "R1": ({"penalty": "r1"}, BOTH + 3),
-    "R1 + R2": ({"penalty": "r1_r2"}, BOTH + 2 * 3),
-    "gradient norm, gen": ({"gradient_norm": "gen"}, BOTH + 3 + 2 * 3),
-    "packs of 2": ({"packing": 2}, BOTH + 4),
-    "spectral norm": ({"disc_norm": "spectral"}, BOTH),
-    "batch norm of G": ({"gen_norm": "batch"}, BOTH),
-    "top k": ({"top_k": True}, BOTH),
+RULES: dict[str, dict[str, Any]] = {
+    "alternating": {},
+    "alternating, 5 of D": {"disc_steps": 5},
+    "simultaneous": {"dynamics": "simultaneous"},
+    "past_extragradient": {"dynamics": "past_extragradient"},
+    "optimistic": {"dynamics": "optimistic"},
+    "extragradient": {"dynamics": "extragradient"},
+    "heun": {"dynamics": "heun"},
+    "runge_kutta": {"dynamics": "runge_kutta"},
+    "unrolled, 5": {"dynamics": "unrolled", "unroll_steps": 5},
+    "consensus": {"dynamics": "consensus"},
+    "drift_cancelling": {"dynamics": "drift_cancelling"},
+    "symplectic": {"dynamics": "symplectic"},
+    "competitive": {"dynamics": "competitive"},
+    "best_response, at most 5": {"dynamics": "best_response", "disc_steps": 5},
+    "lookahead, 5": {"lookahead": 5},
+    "average of G": {"gen_ema": True},
+    "R1": {"penalty": "r1"},
+    "R1 + R2": {"penalty": "r1_r2"},
+    "gradient norm, gen": {"gradient_norm": "gen"},
+    "packs of 2": {"packing": 2},
+    "spectral norm": {"disc_norm": "spectral"},
+    "batch norm of G": {"gen_norm": "batch"},
+    "top k": {"top_k": True},
 }
 SGD = {"heun", "runge_kutta", "competitive"}
 
@@ -61,7 +51,7 @@ def main() -> None:
     size = truth.grid_cells(target, measure_config.bandwidth)
     num_runs = 2 * len(jax.local_devices())
     training = {}
-    for label, (fields, _) in RULES.items():
+    for label, fields in RULES.items():
         optimizers: dict[str, Any] = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"} if label in SGD else {}
         sizes: dict[str, Any] = {
             "gen_width": options.width,
@@ -88,11 +78,10 @@ def main() -> None:
     print("| :-- | --: | :-- | --: | --: |")
     for label, times in seconds.items():
         low, _, high = statistics.quantiles(times)
-        products = RULES[label][1]
-        predicted = "-" if products is None else f"{products / BOTH:.2f}"
+        predicted = cost.products(training[label][0].config) / cost.products(training["alternating"][0].config)
         print(
             f"| {label} | {statistics.median(times) / first:.2f} | {low / first:.2f}-{high / first:.2f} | "
-            f"{predicted} | {training[label][3]:.1f} |"
+            f"{predicted:.2f} | {training[label][3]:.1f} |"
         )
 
 

@@ -15,7 +15,9 @@ import os
 import platform
 import re
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -214,19 +216,21 @@ def torch_contender(name: str, yardstick, threads: int) -> Contender:
     return Contender(name, yardstick.num_runs, _torch_advance(yardstick, yardstick.means.device, threads))
 
 
+_PASSES = {False: "two passes", True: "one pass"}
+
+
 def search_stack(
-    sizes, ensemble_sizes: Sequence[int], seconds: float
+    kind, sizes, ensemble_sizes: Sequence[int], seconds: float
 ) -> tuple[list[tuple[int, bool]], list[list[str]]]:
-    """All (R, joined) of the stacked yardstick, fastest first by the best of three short turns; the search as rows."""
+    """All (R, joined) of a yardstick of many runs, fastest first by the best of three short turns; rates by R."""
     assert torch_gans is not None
     device, cores = torch_gans.best_device(), core_count()
     choices = {(r, joined): f"R = {r}, joined = {joined}" for joined in (False, True) for r in ensemble_sizes}
     contenders = [
-        torch_contender(name, torch_gans.Stacked(sizes, device, r, joined=joined), cores)
-        for (r, joined), name in choices.items()
+        torch_contender(name, kind(sizes, device, r, joined=joined), cores) for (r, joined), name in choices.items()
     ]
     timings = in_turns(contenders, 3, seconds)
-    rows = [[str(r), *(f"{timings[choices[r, joined]].best:.0f}" for joined in (False, True))] for r in ensemble_sizes]
+    rows = [[f"{timings[choices[r, joined]].best:.0f}" for joined in (False, True)] for r in ensemble_sizes]
     return sorted(choices, key=lambda choice: -timings[choices[choice]].best), rows
 
 
@@ -368,7 +372,8 @@ def same_steps(report: Report, sizes, num_steps: int = 20) -> None:
         return disc.real, disc.latents, draw(gen_key).latents
 
     stacks = {
-        f"stacked, {'joined' if joined else 'separate'}": torch_gans.Stacked(sizes, device, num_runs, joined=joined)
+        f"{name}, {'joined' if joined else 'separate'}": kind(sizes, device, num_runs, joined=joined)
+        for name, kind in (("stacked", torch_gans.Stacked), ("torch.func", torch_gans.Mapped))
         for joined in (False, True)
     }
     plains = {
@@ -501,6 +506,55 @@ def compile_times(report: Report) -> None:
     report.data["compile_s"] = times
 
 
+_FIRST_STEP = f"""
+import gandyn, jax
+print("imported", flush=True)
+from gandyn import ensemble, targets, truth
+target, measuring = targets.ring(), gandyn.MeasureConfig()
+config = gandyn.Config(gen_width={MAIN_WIDTH}, disc_width={MAIN_WIDTH})
+many = ensemble.make_ensemble(config, measuring, truth.grid_cells(target, measuring.bandwidth), {FIXED_RUNS})
+runs = many.place(ensemble.stack_runs([target] * {FIXED_RUNS}, [gandyn.HParams()] * {FIXED_RUNS}, range({FIXED_RUNS})))
+jax.block_until_ready(many.advance(many.init(runs), runs, 1))
+print("stepped", flush=True)
+"""
+
+
+def starting(report: Report, repeats: int) -> None:
+    """Seconds from the start of a new process to its first training step, without and with programs kept on disk."""
+
+    def first_step(cache: str) -> tuple[float, float]:
+        kept = {
+            "JAX_ENABLE_COMPILATION_CACHE": "1",
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        start = time.perf_counter()
+        command = [sys.executable, "-c", _FIRST_STEP]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | kept) as process:
+            assert process.stdout is not None
+            times = [time.perf_counter() - start for _ in process.stdout]
+        if process.returncode:
+            raise RuntimeError(f"the process that makes a first step ended with status {process.returncode}")
+        imported, stepped = times
+        return imported, stepped
+
+    with tempfile.TemporaryDirectory() as cache:
+        cold, *warm = [first_step(cache) for _ in range(1 + repeats)]
+    imported, stepped = np.median(warm, axis=0)
+    report.section("Time to the first step")
+    report.text(
+        f"Seconds from the start of a new process to the end of its first training step, width {MAIN_WIDTH}, "
+        f"R = {FIXED_RUNS}; warm: the median of {repeats}, with the programs that the cold one left in jax's cache.",
+        "",
+    )
+    report.table(
+        ["compilation cache", "gandyn imported", "first step made"],
+        [["cold", f"{cold[0]:.1f}", f"{cold[1]:.1f}"], ["warm", f"{imported:.1f}", f"{stepped:.1f}"]],
+    )
+    report.data["first_step_s"] = {"cold": cold[1], "warm": float(stepped), "imported": float(imported)}
+
+
 def operations(report: Report, sizes) -> None:
     config = Config(gen_width=sizes.width, disc_width=sizes.width)
     flops = product_flops(config)
@@ -535,6 +589,7 @@ class Comparison:
     plain: str | None
     any_plain: str | None
     stacked: str | None
+    mapped: str | None
     processes: str | None
 
 
@@ -543,7 +598,7 @@ def compare(sizes, options, repeats: int, *, every: bool, report: Report) -> Com
     cores = core_count()
     training = Training(sizes.width, FIXED_RUNS)
     contenders = [training.contender(), *peak_contenders()]
-    plain, tuned, stacked, processes, workers = [], [], [], [], []
+    plain, tuned, stacked, mapped, processes, workers = [], [], [], [], [], []
     if torch_gans is not None:
         device = torch_gans.best_device()
         on_cpu = device.type == "cpu"
@@ -558,16 +613,25 @@ def compare(sizes, options, repeats: int, *, every: bool, report: Report) -> Com
                 yardstick = torch_gans.Plain(sizes, device, tuned=kind)
                 add(group, torch_contender(f"PyTorch, {name}{label}", yardstick, threads))
 
-        choices, rows = search_stack(sizes, options.stacks, options.seconds / 2)
+        search = functools.partial(
+            search_stack, sizes=sizes, ensemble_sizes=options.stacks, seconds=options.seconds / 2
+        )
+        choices, rates = search(torch_gans.Stacked)
         if every:
-            report.text("Search for the stacked yardstick's best ensemble size, run-steps/s (best of three turns):", "")
-            report.table(["R", "D on real and fake apart", "D on both in one pass"], rows)
+            ((num_runs, joined), *_), mapped_rates = search(torch_gans.Mapped)
+            name = f"PyTorch, torch.func.vmap, R = {num_runs}, {_PASSES[joined]}"
+            add(mapped, torch_contender(name, torch_gans.Mapped(sizes, device, num_runs, joined=joined), cores))
+            report.text("Search for the best ensemble sizes, run-steps/s (best of three turns), D on real and fake:", "")
+            report.table(
+                ["R", *(f"{kind}, {how}" for kind in ("stacked", "torch.func.vmap") for how in _PASSES.values())],
+                [[str(r), *row, *other] for r, row, other in zip(options.stacks, rates, mapped_rates, strict=True)],
+            )
         # The two fastest of the search go on, and the first also through torch.compile.
         stacks = [(*choice, False) for choice in choices[: 2 if every else 1]]
         if every and options.torch_compile:
             stacks.append((*choices[0], True))
         for num_runs, joined, compiled in stacks:
-            how = ("one pass" if joined else "two passes") + ", torch.compile" * compiled
+            how = _PASSES[joined] + ", torch.compile" * compiled
             try:
                 yardstick = torch_gans.Stacked(sizes, device, num_runs, joined=joined, compiled=compiled)
                 contender = torch_contender(f"PyTorch, stacked, R = {num_runs}, {how}", yardstick, cores)
@@ -601,6 +665,7 @@ def compare(sizes, options, repeats: int, *, every: bool, report: Report) -> Com
         best(plain),
         best([*plain, *tuned]),
         best(stacked),
+        best(mapped),
         best(processes),
     )
 
@@ -782,6 +847,7 @@ def three_numbers(
         ("plain", comparison.plain, "against PyTorch, plain script"),
         ("tuned", comparison.any_plain, "against PyTorch, plain script in its fastest form"),
         ("stacked", comparison.stacked, "against PyTorch, stacked"),
+        ("mapped", comparison.mapped, "against PyTorch, torch.func"),
         ("processes", comparison.processes, "against PyTorch, one process a core"),
     ):
         if name:
@@ -836,6 +902,7 @@ def configure(args: argparse.Namespace) -> argparse.Namespace:
         repeats_runs=2 if quick else min(5, args.repeats),
         repeats_widths=2 if quick else min(5, args.repeats),
         repeats_measure=2 if quick else 5,
+        repeats_start=1 if quick else 3,
         outcome=(8, 100) if quick else (32, 500),
         stacks=([8, 64] if quick else [1, 4, 16, 32, 64, 128]) + ([512] if quick else [256, 1024]) * on_gpu,
         stack_each=8,
@@ -868,6 +935,7 @@ def main() -> None:
     memory = {"start": peak_memory()}
 
     compile_times(report)
+    starting(report, options.repeats_start)
     memory["compiled, R = 64 measured"] = peak_memory()
     sizes_of = lambda width: torch_gans.Sizes(width, Config().batch_size) if torch_gans else argparse.Namespace(width=width)  # noqa: E731, E501  # fmt: skip
     operations(report, sizes_of(MAIN_WIDTH))

@@ -1,17 +1,19 @@
 """The same GAN in PyTorch: the yardsticks of `throughput.py`, written as a good PyTorch script would be.
 
-Two of them, each on the CPU or on one GPU:
+Three of them, each on the CPU or on one GPU:
 
 - `Plain`: one GAN from `nn.Sequential` and `torch.optim.Adam`, as in a tutorial; `tuned` adds what a careful user adds
   (fused Adam, one discriminator pass over real and fake together).
 - `Stacked`: R GANs side by side in `baddbmm`, with one fused Adam over the stacked tensors.
+- `Mapped`: the same R GANs as torch.func has it: `vmap` of `grad` of the plain script's modules, and that Adam.
 
-Both spare the gradients that nobody reads (the generator's in D's step, the discriminator's in G's) and never wait for
+All spare the gradients that nobody reads (the generator's in D's step, the discriminator's in G's) and never wait for
 the device within a step. As a program this file is a worker that trains until its input ends (see `Worker`); it imports
 no jax. Shapes: R runs, B batch, Z latent dimension.
 """
 
 import argparse
+import functools
 import itertools
 import math
 import subprocess
@@ -79,25 +81,28 @@ def he_normal(shape: tuple[int, ...]) -> Tensor:
     return nn.init.trunc_normal_(torch.empty(shape), std=std, a=-2 * std, b=2 * std)
 
 
+def modules(width: int, device: torch.device) -> tuple[nn.Sequential, nn.Sequential]:
+    """G and D as modules."""
+    gen = nn.Sequential(
+        nn.Linear(LATENT_DIM, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
+    )
+    disc = nn.Sequential(
+        nn.Linear(2, width), nn.LeakyReLU(SLOPE), nn.Linear(width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1)
+    )
+    for layer in (*gen, *disc):
+        if isinstance(layer, nn.Linear):
+            layer.weight.data = he_normal((layer.in_features, layer.out_features)).T.contiguous()
+            nn.init.zeros_(layer.bias)
+    return gen.to(device), disc.to(device)
+
+
 class Plain:
     """One GAN, updated by a plain script. `num_runs` is 1."""
 
     num_runs = 1
 
     def __init__(self, sizes: Sizes, device: torch.device, *, tuned: bool) -> None:
-        width = sizes.width
-        self.gen = nn.Sequential(
-            nn.Linear(LATENT_DIM, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
-        )
-        self.disc = nn.Sequential(
-            nn.Linear(2, width), nn.LeakyReLU(SLOPE), nn.Linear(width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1)
-        )
-        for layer in (*self.gen, *self.disc):
-            if isinstance(layer, nn.Linear):
-                layer.weight.data = he_normal((layer.in_features, layer.out_features)).T.contiguous()
-                nn.init.zeros_(layer.bias)
-        self.gen.to(device)
-        self.disc.to(device)
+        self.gen, self.disc = modules(sizes.width, device)
         self.gen_params = list(self.gen.parameters())
         self.opt_gen = torch.optim.Adam(self.gen.parameters(), **ADAM, fused=tuned or None)
         self.opt_disc = torch.optim.Adam(self.disc.parameters(), **ADAM, fused=tuned or None)
@@ -230,6 +235,68 @@ def _joined_objective(params: list[Tensor], real: Tensor, fake: Tensor) -> Tenso
 
 def _gen_objective(gen: list[Tensor], disc: list[Tensor], latents: Tensor) -> Tensor:
     return F.softplus(-_discriminate(disc, _generate(gen, latents))).mean((1, 2))
+
+
+class Mapped:
+    """R GANs by torch.func: `vmap` of `grad` over stacked parameters.
+
+    Args:
+      sizes: width and batch.
+      device: where.
+      num_runs: R.
+      joined: D sees real and fake in one pass of 2B rows; otherwise in two.
+    """
+
+    def __init__(self, sizes: Sizes, device: torch.device, num_runs: int, *, joined: bool):
+        gens, discs = zip(*(modules(sizes.width, device) for _ in range(num_runs)), strict=True)
+        self.num_runs = num_runs
+        self.gen, self.disc = (torch.func.stack_module_state(list(models))[0] for models in (gens, discs))
+        self.opt_gen = torch.optim.Adam(self.gen.values(), **ADAM, fused=True)
+        self.opt_disc = torch.optim.Adam(self.disc.values(), **ADAM, fused=True)
+        self.means = ring_means(device)
+        self.batch_shape = (num_runs, sizes.batch_size)
+        generate = functools.partial(torch.func.functional_call, gens[0])
+        discriminate = functools.partial(torch.func.functional_call, discs[0])
+
+        def disc_loss(disc: dict, real: Tensor, fake: Tensor) -> Tensor:
+            if joined:
+                real_logits, fake_logits = discriminate(disc, torch.cat([real, fake])).chunk(2)
+            else:
+                real_logits, fake_logits = discriminate(disc, real), discriminate(disc, fake)
+            return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+        def gen_loss(gen: dict, disc: dict, latents: Tensor) -> Tensor:
+            return F.softplus(-discriminate(disc, generate(gen, latents))).mean()
+
+        self.generate = torch.func.vmap(generate)
+        self.disc_gradient = torch.func.vmap(torch.func.grad_and_value(disc_loss))
+        self.gen_gradient = torch.func.vmap(torch.func.grad_and_value(gen_loss))
+
+    @torch.no_grad()
+    def update(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """One alternating step of every run; the losses (of D, of G) before each update, (R,)."""
+        fake = self.generate(self.gen, draws.latents_disc)
+        gradient, loss_disc = self.disc_gradient(self.disc, draws.real, fake)
+        self._descend(self.opt_disc, self.disc, gradient)
+        gradient, loss_gen = self.gen_gradient(self.gen, self.disc, draws.latents_gen)
+        self._descend(self.opt_gen, self.gen, gradient)
+        return loss_disc, loss_gen
+
+    @staticmethod
+    def _descend(optimizer: torch.optim.Adam, params: dict[str, Tensor], gradient: dict[str, Tensor]) -> None:
+        for name, param in params.items():
+            param.grad = gradient[name]
+        optimizer.step()
+
+    def step(self) -> None:
+        """One alternating step on fresh draws."""
+        self.update(draw(self.means, self.batch_shape))
+
+    def load(self, gen: list[np.ndarray], disc: list[np.ndarray]) -> None:
+        """Set parameters, given as [kernel (R, I, O), bias (R, O), ...]."""
+        for params, values in ((self.gen, gen), (self.disc, disc)):
+            for param, value in zip(params.values(), values, strict=True):
+                param.data.copy_(torch.from_numpy(np.array(value.transpose(0, 2, 1) if value.ndim == 3 else value)))
 
 
 def product_flops(step: Callable[[], object]) -> int:

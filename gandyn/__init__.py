@@ -9,6 +9,12 @@ Many small GANs at once on targets whose density is known, the true value functi
 Importing gandyn asks jax for one virtual CPU device per core, unless JAX_NUM_CPU_DEVICES is set or jax already runs.
 """
 
+import os
+
+# jax 0.10 reports every program that it loads from its cache as if it were of another machine, in a page of text each.
+# What does go wrong in XLA arrives as an exception. Read when jax is first imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 from gandyn.ensemble import use_every_core
 
 use_every_core()
@@ -27,6 +33,7 @@ from gandyn import (  # noqa: E402
     quality,
     report,
     stats,
+    sweep,
     targets,
     truth,
     verdicts,
@@ -34,7 +41,8 @@ from gandyn import (  # noqa: E402
 from gandyn.gan import Config, HParams  # noqa: E402
 from gandyn.measure import MeasureConfig  # noqa: E402
 from gandyn.results import open_results  # noqa: E402
-from gandyn.runner import run  # noqa: E402
+from gandyn.runner import extend, replay, resume, run, run_sweep  # noqa: E402
+from gandyn.sweep import Setting, Sweep  # noqa: E402
 from gandyn.targets import GaussianMixture  # noqa: E402
 
 __version__ = "0.1.0"
@@ -44,9 +52,12 @@ __all__ = [
     "GaussianMixture",
     "HParams",
     "MeasureConfig",
+    "Setting",
+    "Sweep",
     "coverage",
     "dynamics",
     "ensemble",
+    "extend",
     "geometry",
     "losses",
     "networks",
@@ -56,9 +67,13 @@ __all__ = [
     "prediction",
     "presets",
     "quality",
+    "replay",
     "report",
+    "resume",
     "run",
+    "run_sweep",
     "stats",
+    "sweep",
     "targets",
     "truth",
     "verdicts",

@@ -1,8 +1,8 @@
 """Checks of what people type. Each raises one ValueError: field, value, what is allowed, the nearest valid name."""
 
 import difflib
-import numbers
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,20 +20,40 @@ def choice(field: str, value: Any, allowed: Collection[str]) -> None:
         raise ValueError(f"{field}: got {value!r}; allowed: {', '.join(allowed)}{nearest(value, allowed)}")
 
 
-def whole(field: str, value: Any, least: int = 1) -> None:
-    """`value` is a whole number of at least `least`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+def whole(field: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> None:
+    """`value` is a whole number from `least` to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{field}: got {value!r}; allowed: a whole number of at least {least}")
+    if value > most:
+        raise ValueError(f"{field}: got {value:,}; allowed: at most {most:,}")
+
+
+def numbers(field: str, value: Any) -> np.ndarray:
+    """`value`, a number or an array of them, in float64."""
+    array = np.asarray(value if _rectangular(value) else None)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{field}: got {value!r:.200}; allowed: numbers")
+    return array.astype(np.float64)
+
+
+def _rectangular(value: Any) -> bool:
+    """Whether nested lists have one length at each depth, as an array needs."""
+    if not isinstance(value, list | tuple):
+        return True
+    shapes = {np.shape(entry) if _rectangular(entry) else None for entry in value}
+    return len(shapes) <= 1 and None not in shapes
 
 
 def number(
     field: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, below: bool = False
 ) -> None:
     """Each entry of `value` (number or array) is finite and in [low, high], less the ends if `above`, `below`."""
+    if type(value) is float and low < value < high and abs(value) != np.inf:
+        return  # by far the most frequent case, ten times as fast
     try:
-        entries = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{field}: got {value!r}; allowed: a number") from None
+        entries = numbers(field, value)
+    except ValueError:
+        raise ValueError(f"{field}: got {value!r:.200}; allowed: a number") from None
     inside = (entries > low if above else entries >= low) & (entries < high if below else entries <= high)
     if not np.all(inside & np.isfinite(entries)):
         ends = f"{'above' if above else 'at least'} {low:g}"

@@ -1,4 +1,4 @@
-"""The command line: `gandyn run`, `report`, `show`, `list`."""
+"""The command line: `gandyn run`, `sweep`, `resume`, `extend`, `status`, `replay`, `report`, `show`, `export`."""
 
 import contextlib
 import dataclasses
@@ -8,49 +8,63 @@ import itertools
 import os
 import re
 import sys
-import tomllib
+import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-import numpy as np
 import tyro
 
 from gandyn import (
     checks,
+    cluster,
     coverage,
     dynamics,
+    export,
     gan,
+    interrupts,
     losses,
     measure,
     networks,
     penalties,
+    planning,
     presets,
     report,
     results,
     runner,
+    status,
     sweep,
+    sweep_file,
     targets,
 )
 from gandyn.gan import Config, HParams
 from gandyn.measure import MeasureConfig
+from gandyn.runner import CHECKPOINT_SECONDS
 
 T = TypeVar("T")
 
 USAGE = """\
 usage: gandyn COMMAND ...
 
-Many small GANs at once, the true value function beside every loss.
+A microscope for the loss dynamics of GANs: many small GANs at once, the true value function beside every loss.
 
   gandyn run [FILE.toml] [--field value ...]   train and measure; --help lists every field
   gandyn run --preset pacgan_2_ring            a published protocol (gandyn list presets)
-  gandyn report PATH [--out FILE.html]         one self-contained HTML page of a results folder
-  gandyn show PATH                             what a results folder holds, and its table of results
+  gandyn sweep FILE.toml --out DIR [--dry-run] a grid of settings: its plan, then the whole of it
+  gandyn resume DIR                            go on with what was stopped, from its checkpoints
+  gandyn extend DIR --seeds 64:128             add seeds, or --steps 20000: train for longer
+  gandyn status DIR                            how far it is
+  gandyn replay DIR --run 17                   one run again, bit for bit, measured more densely
+  gandyn report DIR [--out FILE.html]          one self-contained HTML page of a results folder
+  gandyn show DIR                              what a results folder holds, and its table of results
+  gandyn export DIR --to csv                   tables (csv, parquet), or event files (tensorboard)
   gandyn list [WHAT]                           losses, penalties, dynamics, targets, ... with one line each
 
-Python: gandyn.run(target, config, hparams, seeds=..., out=...), gandyn.open_results(PATH).
+Python: gandyn.run(target, config, hparams, seeds=..., out=...), gandyn.run_sweep(...), gandyn.open_results(DIR).
 """
+
+Folder = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,25 +92,32 @@ class TargetOptions:
     stds: tuple[float, ...] | None = None
     """Mixture: standard deviation of each mode."""
 
-    def build(self) -> targets.GaussianMixture:
-        """The target; ValueError for an option that it does not take."""
-        given = {name: value for name, value in vars(self).items() if name != "target" and value is not None}
-        constructor = _mixture if self.target == "mixture" else targets.TARGETS[self.target]
-        known = inspect.signature(constructor).parameters
-        for name in given:
-            if name not in known:
-                raise ValueError(f"{name}: not an option of target {self.target!r}; allowed: {', '.join(known)}")
-        return constructor(**given)
+
+# What flags say is checked together with what a file says, not by itself.
 
 
-def _mixture(
-    means: tuple[float, ...] = (), stds: tuple[float, ...] = (), weights: tuple[float, ...] | None = None
-) -> targets.GaussianMixture:
-    if len(means) % 2:
-        raise ValueError(f"means: got {len(means)} numbers; allowed: x and y of each mode")
-    return targets.mixture(
-        np.reshape(means, (-1, 2)), np.asarray(stds), None if weights is None else np.asarray(weights)
-    )
+@dataclasses.dataclass(frozen=True)
+class ConfigOptions(Config):
+    """What is compiled in."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class HParamsOptions(HParams):
+    """Numbers."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureOptions(MeasureConfig):
+    """What is measured, and how."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +125,17 @@ class RunOptions:
     """What `gandyn run` takes."""
 
     target: TargetOptions = dataclasses.field(default_factory=TargetOptions)
-    config: Config = dataclasses.field(default_factory=Config)
-    hparams: HParams = dataclasses.field(default_factory=HParams)
-    measure: MeasureConfig = dataclasses.field(default_factory=lambda: MeasureConfig())
+    config: ConfigOptions = dataclasses.field(default_factory=ConfigOptions)
+    hparams: HParamsOptions = dataclasses.field(default_factory=HParamsOptions)
+    measure: MeasureOptions = dataclasses.field(default_factory=MeasureOptions)
     preset: str = ""
     """A published protocol to start from (`gandyn list presets`); fields given in a file or as flags win over it."""
     out: Path = Path("runs/latest")
     """Results folder."""
     overwrite: bool = False
     """Replace results that the folder already holds."""
+    title: str = ""
+    """Of the results and their report."""
     seeds: tuple[str, ...] = ("0:16",)
     """Seeds: whole numbers, and ranges such as 0:64 (0 ... 63). One run of every recipe for each."""
     num_steps: int = 5_000
@@ -123,72 +146,129 @@ class RunOptions:
     """Generator updates between deep measurements (`gandyn list deep`), a multiple of measure_every; 0 takes none."""
 
 
-_RUN_FIELDS = {field.name for field in dataclasses.fields(MeasureConfig)} | {
-    field.name for field in dataclasses.fields(RunOptions)
-}
-_RECIPE_FIELDS = {field.name for cls in (TargetOptions, Config, HParams) for field in dataclasses.fields(cls)}
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """What trains the groups of runs. docs/sweeps.md has the commands for a workstation, Slurm and a cloud cluster."""
+
+    engine: Literal["local", "distributed", "ray"] = "local"
+    """This process; one of several that are started alike (jax.distributed); tasks of a Ray cluster."""
+    address: str = ""
+    """distributed: host:port of process 0. ray: of the cluster, 'auto' for the one this machine is in; a new local one
+    if left out."""
+    num_processes: int | None = None
+    """distributed: how many processes; found by itself under Slurm and Open MPI."""
+    process_id: int | None = None
+    """distributed: which of them this is, from 0; found likewise."""
+    cpus: float = 1
+    """ray: processors of a task; it trains on so many virtual devices."""
+    gpus: float = 0
+    """ray: GPUs of a task."""
+
+    def make(self) -> runner.Engine:
+        """The engine. Before anything else is asked of jax, which cannot be made part of a cluster later."""
+        if self.engine == "distributed":
+            return cluster.Distributed(self.address, self.num_processes, self.process_id)
+        if self.engine == "ray":
+            return cluster.Ray(self.address, self.cpus, self.gpus)
+        return runner.Engine()
 
 
-def parse_seeds(seeds: Sequence[str]) -> list[int]:
-    """Whole numbers and ranges a:b as a list of seeds."""
-    parsed: list[range] = []
-    for entry in seeds:
-        try:
-            ends = [int(end) for end in entry.split(":")]
-        except ValueError:
-            ends = []
-        if len(ends) not in (1, 2):
-            raise ValueError(f"seeds: got {entry!r}; allowed: whole numbers, and ranges such as 0:64")
-        parsed.append(range(*ends) if len(ends) == 2 else range(ends[0], ends[0] + 1))
-    sweep.check_num_seeds(sum(map(len, parsed)))
-    return sweep.check_seeds(list(itertools.chain.from_iterable(parsed)))
+@dataclasses.dataclass(frozen=True)
+class SweepOptions(RunOptions):
+    """What `gandyn sweep` takes beside the fields of a run."""
+
+    on: EngineOptions = dataclasses.field(default_factory=EngineOptions)
+    dry_run: bool = False
+    """Print the plan alone: groups, programs, runs, memory and time."""
+    checkpoint_every: float = CHECKPOINT_SECONDS
+    """Seconds between checkpoints of a group of runs, at least."""
 
 
-def _flags(table: dict[str, Any], allowed: set[str], where: str) -> list[str]:
-    """A TOML table as command-line flags, so that one parser checks both."""
-    flags = []
-    for name, value in table.items():
-        if name not in allowed:
-            raise ValueError(f"{where}: unknown key {name!r}{checks.nearest(name, allowed)}")
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, dict):
-            raise ValueError(f"{where}: {name} is a table; allowed: a number, a text or a list of them")
-        if isinstance(value, bool):
-            flags.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, list):
-            flags += [flag, *map(str, value)]
-        else:
-            flags.append(f"{flag}={value}")
-    return flags
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """What `gandyn resume` takes."""
+
+    path: Folder
+    """Results folder."""
+    on: EngineOptions = dataclasses.field(default_factory=EngineOptions)
+    anyway: bool = False
+    """Go on though versions or the kind of device are others, and last digits may differ."""
+    checkpoint_every: float = CHECKPOINT_SECONDS
+    """Seconds between checkpoints of a group of runs, at least."""
 
 
-def read_file(path: str) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """A run file as flags: those of all recipes, and (label, flags) of each [[recipe]].
+@dataclasses.dataclass(frozen=True)
+class ExtendOptions(ResumeOptions):
+    """What `gandyn extend` takes."""
 
-    Keys stand at the top or in any of the tables [target], [config], [hparams], [measure]; each [[recipe]] has its own
-    fields of target, Config and HParams, and a label `recipe`.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
-    recipes = content.pop("recipe", [])
-    if not isinstance(recipes, list) or not all(isinstance(recipe, dict) for recipe in recipes):
-        raise ValueError(f"{path}: recipe: allowed: tables, each headed [[recipe]]")
-    shared: dict[str, Any] = {}
-    for name in ("target", "config", "hparams", "measure"):
-        if isinstance(content.get(name), dict):
-            shared |= content.pop(name)
-    known = _RUN_FIELDS | _RECIPE_FIELDS
-    flags = _flags(content | shared, known, path)
-    labelled = []
-    for number, recipe in enumerate(recipes, 1):
-        label = recipe.pop("recipe", "")
-        labelled.append((str(label), _flags(recipe, _RECIPE_FIELDS, f"{path}, recipe {label or number}")))
-    return flags, labelled
+    seeds: tuple[str, ...] = ()
+    """Seeds to add to every recipe: whole numbers, and ranges such as 64:128."""
+    steps: int | None = None
+    """Generator updates of every run from now on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayOptions:
+    """What `gandyn replay` takes."""
+
+    path: Folder
+    """Results folder."""
+    run: int
+    """Number of the run in it."""
+    measure_every: int | None = None
+    """Generator updates between measurements; as recorded if left out."""
+    steps: str = ""
+    """First and last step that is measured, as a:b; all if left out."""
+    out: Path | None = None
+    """Results folder for what is measured."""
+    overwrite: bool = False
+    """Replace results that the folder already holds."""
+    anyway: bool = False
+    """Replay though versions or the kind of device are others, and last digits may differ."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PathOptions:
+    """What `gandyn show` and `gandyn status` take."""
+
+    path: Folder
+    """Results folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """What `gandyn report` takes."""
+
+    path: Folder
+    """Results folder."""
+    out: Path | None = None
+    """HTML file; by default report.html in the folder."""
+    open: bool = False
+    """Show it in the browser."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What `gandyn export` takes."""
+
+    path: Folder
+    """Results folder."""
+    to: Literal["csv", "parquet", "tensorboard"]
+    """A table, or one log directory a run."""
+    out: Path | None = None
+    """File or folder to write; by default beside what it is made from."""
+    curves: bool = False
+    """csv, parquet: a row for each measurement, not one for the end of each run."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """What `gandyn list` takes."""
+
+    what: Annotated[str, tyro.conf.Positional] = ""
+    """targets, losses, penalties, dynamics, ...; everything if left out."""
 
 
 def parse(options: type[T], arguments: Sequence[str], prog: str, description: str) -> T:
@@ -234,82 +314,167 @@ def _check_names(arguments: Sequence[str], known: dict[str, Any]) -> None:
             checks.choice(name, own or following, get_args(known[name]))
 
 
-def _last_preset(flags: Sequence[str]) -> str:
-    """The value of the last --preset, which a parser needs before the rest; '' without one."""
-    name = ""
-    for flag, following in itertools.pairwise([*flags, ""]):
-        if flag == "--preset":
-            name = following
-        elif flag.startswith("--preset="):
-            name = flag.removeprefix("--preset=")
-    return name
+def _given(options: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields that the arguments name, with their parsed values, of a dataclass and those in it."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    named = {flag[2:].replace("-", "_") for flag in flags}
+    named |= {name.removeprefix("no_") for name in named}
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        nested = dataclasses.is_dataclass(value)
+        values |= _given(value, arguments) if nested else {field.name: value} if field.name in named else {}
+    return values
+
+
+_NOT_OF_A_SWEEP = ("out", "overwrite")
+
+
+def _sweep_of(options: RunOptions, file: str, arguments: Sequence[str]) -> tuple[sweep.Sweep, Path, bool]:
+    """What a file and flags say together: the sweep, its folder, and whether to replace what is there."""
+    content = sweep_file.read(file) if file else {}
+    known = (*sweep_file.RUN_FIELDS, *sweep.FIELDS, *sweep_file.MEASURE_FIELDS, "preset", *_NOT_OF_A_SWEEP)
+    given = {name: value for name, value in _given(options, arguments).items() if name in known}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    here = {name: given.pop(name, content.pop(name, getattr(options, name))) for name in _NOT_OF_A_SWEEP}
+    if not isinstance(here["out"], str | Path) or not str(here["out"]) or not isinstance(here["overwrite"], bool):
+        raise ValueError(f"out, overwrite: got {here['out']!r}, {here['overwrite']!r}; allowed: a path; true or false")
+    return sweep_file.make(content, given), Path(here["out"]), here["overwrite"]
+
+
+_FILE = (
+    "FILE.toml holds the same fields (batch_size = 256); flags win over it. In it, [product] and [[zip]] tables hold "
+    "lists of values, and [[recipe]] tables settings with a label: all combinations are run."
+)
+
+
+def _file_first(arguments: list[str]) -> str:
+    return arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
 
 
 def run_command(arguments: list[str]) -> None:
     """`gandyn run`."""
-    flags: list[str] = []
-    recipes: list[tuple[str, list[str]]] = []
-    if arguments and not arguments[0].startswith("-"):
-        flags, recipes = read_file(arguments.pop(0))
-    name = _last_preset([*flags, *arguments])
-    if name:
-        flags = _flags(presets.fields(name), _RUN_FIELDS | _RECIPE_FIELDS, f"preset {name}") + flags
-    options = [
-        parse(
-            RunOptions,
-            [*flags, *own, *arguments],
-            prog="gandyn run",
-            description="Train many GANs and measure the truth beside their losses: gandyn run [FILE.toml] [OPTIONS]. "
-            "FILE.toml holds the same fields (batch_size = 256); flags win over it. [[recipe]] tables in it run "
-            "several settings side by side.",
-        )
-        for _, own in recipes or [("", [])]
-    ]
-    first = options[0]
-    labels = [label for label, _ in recipes] or [name]
-    runner.run(
-        [option.target.build() for option in options],
-        [option.config for option in options],
-        [option.hparams for option in options],
-        parse_seeds(first.seeds),
-        first.num_steps,
-        first.measure_every,
-        first.deep_every,
-        first.out,
-        recipes=labels if any(labels) else None,
-        measure_config=first.measure,
-        overwrite=first.overwrite,
+    file = _file_first(arguments)
+    description = (
+        "Train many GANs and measure the truth beside their losses: gandyn run [FILE.toml] [OPTIONS]. " + _FILE
     )
-    print(report.summary(results.open_results(first.out)))
-    print(f"\nresults: {first.out}    a page of them: gandyn report {first.out}")
+    options = parse(RunOptions, arguments, "gandyn run", description)
+    sweep_, out, overwrite = _sweep_of(options, file, arguments)
+    runner.run_sweep(sweep_, out, overwrite=overwrite)
+    _say_results(out)
 
 
-def report_command(
-    path: Annotated[str, tyro.conf.Positional],
-    /,
-    out: Path | None = None,
-    open: bool = False,
-) -> None:
-    """Write one self-contained HTML page of a results folder.
+def sweep_command(arguments: list[str]) -> None:
+    """`gandyn sweep`."""
+    file = _file_first(arguments)
+    description = "Print the plan of a grid of settings, and run all of it: gandyn sweep FILE.toml [OPTIONS]. " + _FILE
+    options = parse(SweepOptions, arguments, "gandyn sweep", description)
+    if not file:
+        raise ValueError("sweep: got no file; allowed: gandyn sweep FILE.toml --out DIR (docs/sweeps.md)")
+    engine = runner.Engine() if options.dry_run else options.on.make()
+    sweep_, out, overwrite = _sweep_of(options, file, arguments)
+    if engine.leads:
+        print(planning.make(sweep_, parts=engine.parts).describe(), flush=True)
+    if options.dry_run:
+        return
+    runner.run_sweep(sweep_, out, overwrite=overwrite, checkpoint_every=options.checkpoint_every, engine=engine)
+    if engine.leads:
+        _say_results(out)
 
-    Args:
-        path: results folder.
-        out: HTML file; by default report.html in the folder.
-        open: show it in the browser.
-    """
-    page = report.write(results.open_results(path), out or Path(path) / "report.html")
+
+def _say_results(out: Path) -> None:
+    print(report.summary(results.open_results(out)))
+    print(f"\nresults: {out}    a page of them: gandyn report {out}")
+
+
+def resume_command(arguments: list[str]) -> None:
+    """`gandyn resume`."""
+    options = parse(ResumeOptions, arguments, "gandyn resume", "Go on with what was stopped, from its checkpoints.")
+    engine = options.on.make()
+    runner.resume(options.path, anyway=options.anyway, checkpoint_every=options.checkpoint_every, engine=engine)
+    if engine.leads:
+        _say_results(options.path)
+
+
+def extend_command(arguments: list[str]) -> None:
+    """`gandyn extend`."""
+    options = parse(ExtendOptions, arguments, "gandyn extend", "Add seeds to results, or train their runs for longer.")
+    engine = options.on.make()
+    runner.extend(
+        options.path,
+        sweep.parse_seeds(options.seeds) if options.seeds else (),
+        options.steps,
+        anyway=options.anyway,
+        checkpoint_every=options.checkpoint_every,
+        engine=engine,
+    )
+    if engine.leads:
+        _say_results(options.path)
+
+
+def status_command(arguments: list[str]) -> None:
+    """`gandyn status`."""
+    print(status.status(parse(PathOptions, arguments, "gandyn status", "How far a results folder is.").path))
+
+
+def replay_command(arguments: list[str]) -> None:
+    """`gandyn replay`."""
+    description = (
+        "Create one run again, bit for bit, measured as densely as wanted, and compare it with what was recorded."
+    )
+    options = parse(ReplayOptions, arguments, "gandyn replay", description)
+    ends = re.fullmatch(r"(\d+):(\d+)", options.steps)
+    if options.steps and ends is None:
+        raise ValueError(f"steps: got {options.steps!r}; allowed: first and last step, such as 2000:2500")
+    steps = (int(ends[1]), int(ends[2])) if ends is not None else None
+    again = runner.replay(
+        options.path,
+        options.run,
+        options.measure_every,
+        steps,
+        options.out,
+        overwrite=options.overwrite,
+        anyway=options.anyway,
+    )
+    print(report.summary(again.results))
+    if again.differences:
+        found = ", ".join(f"{name} (from step {step})" for name, step in again.differences.items())
+        print(f"\nnot the run that was recorded: of {again.compared} measurements these differ: {found}")
+        sys.exit(1)
+    print(f"\nthe same to the bit at all {again.compared} measurements that were recorded")
+
+
+def report_command(arguments: list[str]) -> None:
+    """`gandyn report`."""
+    options = parse(
+        ReportOptions, arguments, "gandyn report", "Write one self-contained HTML page of a results folder."
+    )
+    page = report.write(results.open_results(options.path), options.out or options.path / "report.html")
     print(page)
-    if open:
+    if options.open:
         webbrowser.open(page.resolve().as_uri())
 
 
-def show_command(path: Annotated[str, tyro.conf.Positional], /) -> None:
-    """Print what a results folder holds, and its table of results.
+def show_command(arguments: list[str]) -> None:
+    """`gandyn show`."""
+    options = parse(
+        PathOptions, arguments, "gandyn show", "Print what a results folder holds, and its table of results."
+    )
+    print(report.summary(results.open_results(options.path)))
 
-    Args:
-        path: results folder.
-    """
-    print(report.summary(results.open_results(path)))
+
+def export_command(arguments: list[str]) -> None:
+    """`gandyn export`."""
+    options = parse(ExportOptions, arguments, "gandyn export", "Write results for other tools (docs/exports.md).")
+    found = results.open_results(options.path)
+    if options.to == "tensorboard":
+        if options.curves:
+            raise ValueError("curves: got it with --to tensorboard; allowed with csv and parquet")
+        print(export.to_tensorboard(found, options.out or options.path / "tensorboard", overwrite=options.overwrite))
+        return
+    name = f"{'curves' if options.curves else 'final'}.{options.to}"
+    write = export.to_csv if options.to == "csv" else export.to_parquet
+    print(write(found, options.out or options.path / name, curves=options.curves, overwrite=options.overwrite))
 
 
 def _first_line(thing: Any) -> str:
@@ -346,12 +511,9 @@ CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
 """What `gandyn list` lists: kind -> name -> one line."""
 
 
-def list_command(what: Annotated[str, tyro.conf.Positional] = "", /) -> None:
-    """List what there is to choose from, with one line each.
-
-    Args:
-        what: targets, losses, penalties, dynamics, ...; everything if left out.
-    """
+def list_command(arguments: list[str]) -> None:
+    """`gandyn list`."""
+    what = parse(ListOptions, arguments, "gandyn list", "List what there is to choose from, with one line each.").what
     if what:
         checks.choice("list", what, CATALOGUE)
     for kind in [what] if what else CATALOGUE:
@@ -362,36 +524,59 @@ def list_command(what: Annotated[str, tyro.conf.Positional] = "", /) -> None:
             print(f"  {name:{width}s} {line}".rstrip())
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "run": run_command,
+    "sweep": sweep_command,
+    "resume": resume_command,
+    "extend": extend_command,
+    "status": status_command,
+    "replay": replay_command,
     "report": report_command,
     "show": show_command,
+    "export": export_command,
     "list": list_command,
 }
 
+PATIENCE_SECONDS = 8.0
+"""After a signal that asks to stop, a process that is still busy (with compiling, say) ends as it is."""
 
-def _fail(message: str) -> NoReturn:
+
+def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     print(f"gandyn: {message}", file=sys.stderr)
-    sys.exit(2)
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"gandyn: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point. Exits with 2 and one message for what cannot be meant, with 130 after an interrupt."""
+    """The entry point.
+
+    Exits with 2 and one message for what cannot be meant, with 1 where runs failed or the disk did, and with 130 or 143
+    where it was stopped.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return
     command, *rest = given
-    try:
-        checks.choice("command", command, ("run", *COMMANDS))
-        if command == "run":
-            run_command(rest)
-        else:
-            tyro.cli(COMMANDS[command], prog=f"gandyn {command}", args=rest)
-    except (ValueError, FileNotFoundError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("gandyn: interrupted; what was measured so far is kept", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe has gone (`gandyn list | head`): nothing is left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            checks.choice("command", command, COMMANDS)
+            with interrupts.deadline(PATIENCE_SECONDS):
+                COMMANDS[command](rest)
+        except (ValueError, FileNotFoundError) as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            # The reader of a pipe has gone (`gandyn list | head`): nothing is left to say to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            _fail(error.strerror or str(error), 1)
+        except ExceptionGroup as failures:
+            _fail("\n  ".join([failures.message, *map(str, failures.exceptions)]), 1)
+        except KeyboardInterrupt as stop:
+            signum = stop.signum if isinstance(stop, interrupts.Stopped) else 2
+            print("gandyn: stopped; what was measured so far is kept, and gandyn resume goes on", file=sys.stderr)
+            sys.exit(128 + signum)

@@ -84,28 +84,25 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _map(one: Callable, rows: Any, count: jax.Array) -> Any:
-    """`one` of each of the first `count` rows of a tree of arrays with one leading axis; zeros for the other rows.
+def _map(one: Callable, rows: Any, span: jax.Array) -> Any:
+    """`one` of the rows `span[0]` ... `span[1] - 1` of a tree of arrays with one leading axis; zeros for other rows.
 
     Not `lax.map`: a loop known to go round once is no loop to the compiler, nor is the first of one row a slice; it
     then fuses and rounds what is inside differently, and a run alone would have other bits than among others
-    (docs/decisions.md, 25). So the count is traced, and there are at least two rows.
+    (docs/decisions.md, 25). So the span is traced, and there are at least two rows.
     """
     # Keys go through the loop as plain numbers: those can be zeros, and be set at an index.
-    plain = lambda tree: jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)  # noqa: E731
-    keyed = lambda tree, like: jax.tree.map(  # noqa: E731
-        lambda x, of: jax.random.wrap_key_data(x, impl=_PRNG) if _is_key(of) else x, tree, like
-    )
+    plain = lambda tree: jax.tree.map(key_data, tree)  # noqa: E731
     plain_rows, size = plain(rows), len(jax.tree.leaves(rows)[0])
     assert size >= 2
     shapes = jax.eval_shape(lambda: one(jax.tree.map(lambda leaf: leaf[0], rows)))
 
     def put(i: jax.Array, out: Any) -> Any:
-        row = keyed(jax.tree.map(lambda leaf: leaf[i], plain_rows), rows)
+        row = wrap_keys(jax.tree.map(lambda leaf: leaf[i], plain_rows), rows)
         return jax.tree.map(lambda every, own: every.at[i].set(own), out, plain(one(row)))
 
     blank = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(plain, shapes))
-    return keyed(jax.lax.fori_loop(0, count, put, blank), shapes)
+    return wrap_keys(jax.lax.fori_loop(span[0], span[1], put, blank), shapes)
 
 
 def _spread(
@@ -113,24 +110,24 @@ def _spread(
 ) -> Callable:
     """jit of `one` over all runs: shard_map over devices, map over blocks, vmap inside a block.
 
-    The program takes how many blocks of each device to go through, then `mapped` arguments with a leading axis of runs,
-    then those that are the same for all. `donate` gives up the memory of the first argument with runs.
+    The program takes which blocks of each device to go through, (2,), then `mapped` arguments with a leading axis of
+    runs, then those that are the same for all. `donate` gives up the memory of the first argument with runs.
     """
 
-    def on_device(count, *args):
+    def on_device(span, *args):
         # A block of one run is mapped as it is: a vmap over one would turn products into batched ones.
         if block_size == 1:
-            return _map(lambda run: one(*run, *args[mapped:]), args[:mapped], count)
+            return _map(lambda run: one(*run, *args[mapped:]), args[:mapped], span)
         block = jax.vmap(one, in_axes=(0,) * mapped + (None,) * (len(args) - mapped))
         split = lambda leaf: leaf.reshape(leaf.shape[0] // block_size, block_size, *leaf.shape[1:])  # noqa: E731
         join = lambda leaf: leaf.reshape(leaf.shape[0] * block_size, *leaf.shape[2:])  # noqa: E731
         runs = jax.tree.map(split, args[:mapped])
-        return jax.tree.map(join, _map(lambda run: block(*run, *args[mapped:]), runs, count))
+        return jax.tree.map(join, _map(lambda run: block(*run, *args[mapped:]), runs, span))
 
-    def everywhere(count, *args):
+    def everywhere(span, *args):
         specs = (_SAME,) + (_RUNS,) * mapped + (_SAME,) * (len(args) - mapped)
         spread = jax.shard_map(on_device, mesh=_mesh(devices), in_specs=specs, out_specs=_RUNS, check_vma=False)
-        return spread(count, *args)
+        return spread(span, *args)
 
     return jax.jit(everywhere, donate_argnums=1 if donate else ())
 
@@ -203,6 +200,7 @@ class Ensemble:
       grid_size: cells along each side of the density grid (`truth.grid_cells` of the widest target).
       deep_grids: the same of the deep measurements (`measure.deep_grids`); empty where none are taken.
       num_runs: R.
+      capacity: runs that there is room for; ensembles of one capacity share their programs.
       block_size: runs that are vmapped together.
       devices: the local devices in use.
     """
@@ -213,59 +211,71 @@ class Ensemble:
     num_runs: int
     block_size: int
     devices: tuple[Device, ...]
-    deep_grids: tuple[int, ...] = ()
+    deep_grids: tuple[int, ...]
+    capacity: int
 
     @property
     def blocks(self) -> int:
         """Blocks that each device goes through: R rounded up to whole blocks on every device."""
-        return math.ceil(self.num_runs / (self.block_size * len(self.devices)))
+        return self._blocks_of(self.num_runs)
+
+    def _blocks_of(self, num_runs: int) -> int:
+        return math.ceil(num_runs / (self.block_size * len(self.devices)))
 
     @functools.cached_property
     def rows(self) -> np.ndarray:
         """Which run is in each row of the arrays, device by device; R where none is (only a copy of the last one)."""
         # At least two blocks a device are stored, whatever is gone through: see `_map`.
         rows = np.arange(len(self.devices) * self.blocks * self.block_size).reshape(len(self.devices), -1)
-        empty = max(0, 2 - self.blocks) * self.block_size
+        empty = (max(2, self._blocks_of(self.capacity)) - self.blocks) * self.block_size
         return np.minimum(np.pad(rows, ((0, 0), (0, empty)), constant_values=self.num_runs), self.num_runs).ravel()
 
-    def place(self, runs: Runs) -> Runs:
-        """Runs padded (with copies of the last one) and placed on the devices."""
+    def place(self, tree: Any) -> Any:
+        """A tree over R runs (`Runs`, or states on the host), padded with copies of the last, on the devices."""
         index = np.minimum(self.rows, self.num_runs - 1)
         sharding = NamedSharding(_mesh(self.devices), _RUNS)
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[index], runs), sharding)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[index], tree), sharding)
 
     def init(self, runs: Runs) -> State:
         """States before training, from `place`d runs."""
         program = _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)
-        return program(np.int32(self.blocks), runs)
+        return program(_span(self.blocks), runs)
 
     def advance(self, states: State, runs: Runs, num_steps: int) -> State:
         """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""
         program = _advance_program(self.config, self.devices, self.block_size)
-        return program(np.int32(self.blocks), states, runs, np.int32(num_steps))
+        return program(_span(self.blocks), states, runs, np.int32(num_steps))
 
-    def measure(self, states: State, runs: Runs) -> Measurement:
-        """A measurement of every run; `trim` brings it to the host."""
+    def measure(self, states: State, runs: Runs, span: slice | None = None) -> Measurement:
+        """A measurement of every run, or of those in a `span`; `trim` brings it to the host."""
         config = _without(self.config, _NOT_IN_MEASURE)
         program = _measure_program(config, self.measure_config, self.grid_size, self.devices)
         # Nothing that is measured reads what the update rules remember; without it they share a program.
         states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None, travelled=None)
         index = np.int32(value_index(self.config.loss))
         bits = node_bits(self.config, self.measure_config)
-        return program(self._num_measured, runs.target, runs.hparams, states, index, bits)
+        return program(self._measured(span), runs.target, runs.hparams, states, index, bits)
 
-    def measure_deep(self, states: State, runs: Runs, past: Past) -> DeepMeasurement:
-        """A deep measurement of every run; `trim` brings it to the host. `past`: earlier `keep_params`."""
+    def measure_deep(self, states: State, runs: Runs, past: Past, span: slice | None = None) -> DeepMeasurement:
+        """A deep measurement of every run, or of those in a `span`. `past`: earlier `keep_params`."""
         config = _without(self.config, _NOT_IN_DEEP)
         program = _deep_program(config, self.measure_config, self.deep_grids, self.devices)
         states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
         bits = deep_bits(self.config, self.measure_config)
-        return program(self._num_measured, runs.target, runs.hparams, states, past, bits)
+        return program(self._measured(span), runs.target, runs.hparams, states, past, bits)
 
     @property
-    def _num_measured(self) -> np.int32:
+    def rows_measured(self) -> int:
         """Runs that each device measures, one by one: there are no blocks to fill up."""
-        return np.int32(min(self.num_runs, self.blocks * self.block_size))
+        return min(self.num_runs, self.blocks * self.block_size)
+
+    def _measured(self, span: slice | None) -> np.ndarray:
+        return _span(self.rows_measured) if span is None else np.array([span.start, span.stop], np.int32)
+
+    def runs_in(self, span: slice) -> np.ndarray:
+        """The runs that are measured in a span of each device's rows."""
+        runs = self.rows.reshape(len(self.devices), -1)[:, span].ravel()
+        return runs[runs < self.num_runs]
 
     def keep_params(self, states: State) -> Players:
         """A copy of all parameters, which outlives `advance`."""
@@ -277,9 +287,23 @@ class Ensemble:
         return jax.device_put(jax.tree.map(lambda leaf: leaf[row], tree), self.devices[0])
 
     def trim(self, tree: Any) -> Any:
-        """A tree over padded runs as NumPy arrays over the R runs; waits for the devices."""
+        """A tree over padded runs as NumPy arrays over the R runs (keys as their data); waits for the devices."""
         used = np.flatnonzero(self.rows < self.num_runs)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[used], tree)
+        return jax.tree.map(lambda leaf: np.asarray(key_data(leaf))[used], tree)
+
+
+def _span(stop: int) -> np.ndarray:
+    return np.array([0, stop], np.int32)
+
+
+def key_data(leaf: Any) -> Any:
+    """An array as it is; of typed keys, their plain numbers."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def wrap_keys(tree: Any, like: Any) -> Any:
+    """A tree of plain arrays with typed keys where `like` has them."""
+    return jax.tree.map(lambda x, of: jax.random.wrap_key_data(x, impl=_PRNG) if _is_key(of) else x, tree, like)
 
 
 def make_ensemble(
@@ -290,6 +314,7 @@ def make_ensemble(
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
     deep_grids: tuple[int, ...] = (),
+    capacity: int | None = None,
 ) -> Ensemble:
     """An ensemble over all local devices, in blocks of `default_block_size`.
 
@@ -301,4 +326,5 @@ def make_ensemble(
     if block_size is None:
         block_size = default_block_size(devices[0].platform)
     checks.whole("block_size", block_size)
-    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices, deep_grids)
+    capacity = max(num_runs, capacity or 0)
+    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices, deep_grids, capacity)

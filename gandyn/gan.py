@@ -158,8 +158,10 @@ class Config:
         sizes = ("batch_size", "packing", "latent_dim", "gen_width", "disc_width", "maxout_pieces")
         for name in (*sizes, "disc_steps", "gen_steps", "unroll_steps"):
             checks.whole(name, getattr(self, name))
-        for name in ("dataset_size", "gen_depth", "disc_depth", "gen_fourier", "disc_fourier"):
+        for name in ("dataset_size", "gen_fourier", "disc_fourier"):
             checks.whole(name, getattr(self, name), least=0)
+        for name in ("gen_depth", "disc_depth"):
+            checks.whole(name, getattr(self, name), least=0, most=_MOST_LAYERS)
         for name in ("lookahead", "num_classes"):
             checks.whole(name, getattr(self, name), least=0)
             if getattr(self, name) == 1:
@@ -212,6 +214,7 @@ class Config:
             only("minibatch_layer", "none", because=reason)
 
 
+_MOST_LAYERS = 100  # each is compiled by itself
 _DEFAULT = Config.__new__(Config)  # the class's own defaults, for its checks
 
 

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "relu": nn.relu,
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    # Flax's values and derivatives, NaN at NaN too, in forms whose derivative is one operation (benchmarks/NOTES.md).
+    "relu": lambda x: jnp.where(x <= 0, 0, x),
+    "leaky_relu": lambda x: x * jnp.where(x >= 0, 1.0, 0.2),
     "tanh": nn.tanh,
     "elu": nn.elu,
     "gelu": nn.gelu,
@@ -63,17 +64,38 @@ MINIBATCH_LAYERS: dict[str, str] = {
     "discrimination": "closeness to the batch under 8 learned maps to 4 dimensions; Salimans et al. 2016, section 3.2",
 }
 
-# A product with so few outputs leaves most of a matrix unit idle; as multiply-adds it fuses with its neighbours. Thin
-# inputs gain nothing by it (benchmarks/NOTES.md).
+# A product with so few outputs leaves most of a matrix unit idle. As multiply-adds it fuses with its neighbours, unless
+# the sum is so short that the CPU compiler makes a chain of single additions of it (benchmarks/NOTES.md).
 _NARROW = 4
+_SHORT = 32
+
+
+@jax.custom_jvp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel, whose derivative by the kernel is the product of a stored x^T instead of one that transposes x.
+
+    On CPU a product that sums over the rows of both its sides takes twice as long (benchmarks/NOTES.md).
+    """
+    return x @ kernel
+
+
+@_product.defjvp
+def _product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    # Without the barrier the compiler makes the transpose a part of the product again.
+    transposed = jax.lax.optimization_barrier(x.T)
+    by_kernel = jax.lax.dot_general(transposed, dkernel, (((0,), (0,)), ((), ())))
+    return _product(x, kernel), _product(dx, kernel) + by_kernel
 
 
 def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x (B, I) times kernel (I, O): (B, O)."""
-    fan_out = kernel.shape[1]
-    if fan_out <= _NARROW:
-        return jnp.stack([jnp.sum(x * kernel[None, :, j], axis=1) for j in range(fan_out)], axis=1)
-    return x @ kernel
+    fan_in, fan_out = kernel.shape
+    if fan_out > _NARROW:
+        return _product(x, kernel)
+    if fan_in <= _SHORT:
+        return x @ kernel
+    return jnp.stack([jnp.sum(x * kernel[None, :, j], axis=1) for j in range(fan_out)], axis=1)
 
 
 class Dense(nn.Module):

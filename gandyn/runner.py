@@ -1,37 +1,41 @@
-"""The host loop: init, then advance and measure in turn, recording while the devices work."""
+"""Sweeps from start to end: planned, written to a folder, gone on with after a stop, extended, and replayed."""
 
+import contextlib
 import dataclasses
-import functools
-import importlib.metadata
-import json
-import math
+import errno
 import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import psutil
 import xarray as xr
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from gandyn import checks, ensemble, gan, losses, measure, results, store, sweep, truth
-from gandyn.ensemble import Ensemble, Runs
-from gandyn.gan import Config, HParams, State
-from gandyn.losses import LOSSES, LossParams
-from gandyn.measure import MeasureConfig, Measurement, Past
-from gandyn.sweep import Group, Setting
+from gandyn import (
+    checkpoints,
+    checks,
+    compilation,
+    interrupts,
+    locks,
+    planning,
+    progress,
+    records,
+    results,
+    store,
+    sweep,
+    sweep_file,
+    training,
+)
+from gandyn.gan import Config, HParams
+from gandyn.measure import MeasureConfig
+from gandyn.sweep import Group, Sweep
 from gandyn.targets import GaussianMixture
+from gandyn.training import Schedule
 
-_GIB = 2**30
+CHECKPOINT_SECONDS = 60.0
+"""Between checkpoints of a group, at least."""
 
 
 def run(
@@ -49,13 +53,12 @@ def run(
     overwrite: bool = False,
     progress: bool = True,
     title: str = "",
-    command: str | None = None,
-    configuration: str | None = None,
 ) -> xr.Dataset:
     """Train every setting with every seed, measure the truth on the way, and return the results.
 
-    `target`, `config` and `hparams` are each one, or a list with one entry a setting (lists of one length, zipped).
-    Settings that share a `Config` train in one program whatever their hyperparameters, targets and seeds.
+    `target`, `config` and `hparams` are each one, or a list with one entry a setting (lists of one length, zipped);
+    `run_sweep` takes grids. Settings that share a `Config` train in one program whatever their hyperparameters, targets
+    and seeds.
 
     Args:
       target: the density to learn.
@@ -72,362 +75,484 @@ def run(
       overwrite: replace results that `out` already holds.
       progress: show progress on the terminal, or a line every ten seconds where there is none.
       title: of the results and their report.
-      command: recorded as what reproduces the results; by default this process's command line.
-      configuration: TOML recorded beside it; by default everything given here.
 
     Returns:
       The dataset that docs/results.md describes; `gandyn.open_results(out)` gives the same at any later time.
 
     Raises:
       ValueError: before anything is compiled or written, for what cannot be meant.
-      KeyboardInterrupt: after what was measured is safe on disk.
+      KeyboardInterrupt: after what was measured, and a checkpoint, are safe on disk.
+      ExceptionGroup: groups of runs failed; the others are recorded.
     """
-    checks.whole("num_steps", num_steps)
-    checks.whole("measure_every", measure_every)
-    checks.whole("deep_every", deep_every, least=0)
-    if deep_every % measure_every:
-        raise ValueError(f"deep_every: got {deep_every}; allowed: a multiple of measure_every, {measure_every}")
-    if deep_every and not measure_config.deep:
-        raise ValueError(f"deep_every: got {deep_every}; allowed where `deep` names nothing to measure: 0")
-    asked = measure_config
-    if not deep_every:
-        measure_config = dataclasses.replace(measure_config, deep=())
-    seeds = sweep.check_seeds(seeds)
     settings = sweep.make_settings(target, config, hparams, recipes)
-    for setting in settings:
-        gan.check(setting.target, setting.config, setting.hparams)
-        measure.check(setting.config, measure_config)
-    if out is not None:
-        store.check_output(out, overwrite)
-    groups = sweep.plan(settings, seeds, functools.partial(_grids, measure_config))
-    steps = [*range(0, num_steps, measure_every), num_steps]
-    _check_memory(groups, len(steps), measure_config, in_memory=out is None)
+    planned = Sweep(settings, seeds, num_steps, measure_every, deep_every, measure_config, title)
+    return run_sweep(planned, out, overwrite=overwrite, progress=progress)
 
-    deep_steps = {*range(0, num_steps, deep_every), num_steps} if deep_every else set()
-    plan = {"seeds": seeds, "num_steps": num_steps, "measure_every": measure_every, "deep_every": deep_every}
-    metadata = {
-        "title": title,
-        "command": _command() if command is None else command,
-        "configuration": _configuration(plan, settings, asked) if configuration is None else configuration,
-        "versions": _versions(),
-        "device": _device(),
-        "precision": ", ".join(sorted({setting.config.precision for setting in settings})),
-        "commit": _commit(),
-        "coverage_convention": measure_config.convention,
+
+def run_sweep(
+    sweep_: Sweep,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    engine: "Engine | None" = None,
+) -> xr.Dataset:
+    """Run a sweep, and return the results.
+
+    Args:
+      sweep_: what to run.
+      out: the results folder, written while training; None keeps the results in memory.
+      overwrite: replace results that `out` already holds.
+      progress: show progress on the terminal, or a line every ten seconds where there is none.
+      checkpoint_every: seconds between checkpoints of a group of runs, at least.
+      engine: what trains the groups; by default this process.
+
+    Returns, raises: as `run`.
+    """
+    checks.number("checkpoint_every", checkpoint_every, 0)
+    engine = engine or Engine()
+    plan = planning.make(sweep_, parts=engine.parts, in_memory=out is None)
+    plan.check_fits(None if out is None else Path(out))
+    specs = [records.group_spec(group, sweep_.steps, sweep_.measured) for group in plan.groups]
+    metadata = records.metadata([setting.config.precision for setting in sweep_.settings]) | {
+        "title": sweep_.title,
+        "configuration": sweep_file.text(sweep_),
+        "coverage_convention": sweep_.measure_config.convention,
     }
-    specs = [_group_spec(group, steps, measure_config) for group in groups]
-    writer = store.create(out, specs, metadata, overwrite)
-    start = time.perf_counter()
-    total = num_steps * sum(len(group.runs) for group in groups)
+    groups = dict(enumerate(plan.groups))
+    if out is None:
+        writer = store.create(None, specs, metadata)
+        _execute(writer, sweep_, groups, progress, checkpoint_every)
+        return results.derive(writer.dataset())
+    folder = Path(out)
+    if engine.leads:
+        _refuse_what_is_there(folder, sweep_, overwrite)
+    with engine.holds(folder):
+        if engine.leads:
+            store.create(folder, specs, metadata, overwrite)
+        engine.ready()
+        engine.execute(folder, sweep_, groups, progress, checkpoint_every)
+    return results.open_results(folder)
+
+
+def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
+    """`store.check_output`, and how results that are there differ from what is to be made."""
+    try:
+        store.check_output(folder, overwrite)
+    except ValueError as error:
+        with contextlib.suppress(ValueError, OSError):
+            there = sweep_file.parse(store.read_manifest(folder)["configuration"])
+            differences = sweep_file.differences(there, sweep_)
+            if differences:
+                raise ValueError(f"{error}. They are of another sweep: {'; '.join(differences)}") from None
+        raise
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    anyway: bool = False,
+    progress: bool = True,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    engine: "Engine | None" = None,
+) -> xr.Dataset:
+    """Go on with what a results folder lacks, from its checkpoints; the bits are those of a run that never stopped.
+
+    Groups that failed are tried again; results that are damaged are made again.
+
+    Args:
+      path: the results folder.
+      anyway: go on though versions or the kind of device are others, and last digits may differ.
+      progress: as of `run_sweep`.
+      checkpoint_every: as of `run_sweep`.
+      engine: as of `run_sweep`.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: it holds no results; another process writes it; versions or devices are others.
+    """
+    folder = Path(path)
+    engine = engine or Engine()
+    store.read_manifest(folder)  # before a lock is put into what may be no results folder
+    with engine.holds(folder):
+        engine.ready()
+        _go_on(folder, *_recorded(folder, anyway), progress, checkpoint_every, engine)
+    return results.open_results(folder)
+
+
+def extend(
+    path: str | os.PathLike[str],
+    seeds: Sequence[int] = (),
+    num_steps: int | None = None,
+    *,
+    anyway: bool = False,
+    progress: bool = True,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    engine: "Engine | None" = None,
+) -> xr.Dataset:
+    """Add seeds to a results folder, or train all its runs for longer, and go on with it.
+
+    Args:
+      path: the results folder.
+      seeds: those to add, for every setting.
+      num_steps: generator updates of every run from now on; more than before.
+      anyway: as of `resume`.
+      progress: as of `resume`.
+      checkpoint_every: as of `resume`.
+      engine: as of `resume`.
+
+    Raises:
+      FileNotFoundError, ValueError: as `resume`; seeds that are there; fewer steps.
+    """
+    engine = engine or Engine()
+    folder = Path(path)
+    store.read_manifest(folder)
+    with engine.holds(folder):
+        if engine.leads:
+            _add(folder, *_recorded(folder, anyway), seeds, num_steps, engine.parts)
+        engine.ready()
+        _go_on(folder, *_recorded(folder, anyway), progress, checkpoint_every, engine)
+    return results.open_results(folder)
+
+
+def _add(
+    folder: Path, manifest: Mapping[str, Any], old: Sweep, seeds: Sequence[int], num_steps: int | None, parts: int
+) -> None:
+    """Makes room in a folder for more seeds, and for more steps of the runs that are there."""
+    there = sorted(set(seeds) & set(old.seeds))
+    if there:
+        raise ValueError(f"seeds: got {', '.join(sweep_file.ranges(there))}, which {folder} has; allowed: others")
+    if num_steps is not None and (not isinstance(num_steps, int) or num_steps <= old.num_steps):
+        raise ValueError(f"num_steps: got {num_steps}; allowed: more than the {old.num_steps} of {folder}")
+    if not seeds and num_steps is None:
+        raise ValueError("extend: got nothing to add; allowed: seeds, num_steps, or both")
+    new = dataclasses.replace(old, seeds=(*old.seeds, *seeds), num_steps=num_steps or old.num_steps)
+    specs: list[store.GroupSpec] = []
+    if seeds:
+        plan = planning.make(dataclasses.replace(new, seeds=sweep.check_seeds(seeds)), parts=parts)
+        plan.check_fits(folder)
+        specs = [records.group_spec(group, new.steps, new.measured) for group in plan.groups]
+    longer: dict[int, store.GroupSpec] = {}
+    if num_steps is not None:
+        for index, group in store.reopen(folder).groups.items():
+            steps = sorted({*group.spec.steps, *new.steps})
+            longer[index] = dataclasses.replace(group.spec, steps=steps)
+    changes = {
+        "configuration": sweep_file.text(new),
+        "command": f"{manifest['command']}\n{records.command()}",
+        "ends": sorted({*manifest["ends"], *([old.num_steps] if longer else [])}),
+    }
+    store.extend(folder, specs, longer, changes)
+
+
+def _recorded(folder: Path, anyway: bool) -> tuple[dict[str, Any], Sweep]:
+    """The manifest of a folder, and the sweep that it was made by; ValueError where it cannot be gone on with here."""
+    manifest = store.read_manifest(folder)
+    changed = records.what_changed(manifest)
+    if changed and not anyway:
+        raise ValueError(
+            f"{folder} was made otherwise: {'; '.join(changed)}. Its runs would go on with other last digits; to do "
+            "that all the same, pass anyway"
+        )
+    try:
+        return manifest, sweep_file.parse(manifest["configuration"])
+    except ValueError as error:
+        raise ValueError(f"{folder} records no sweep that can be run: {error}") from error
+
+
+def _go_on(
+    folder: Path, manifest: Mapping[str, Any], sweep_: Sweep, progress: bool, checkpoint_every: float, engine: "Engine"
+) -> None:
+    groups = groups_of(folder, sweep_)
+    open_ = {index: group for index, group in groups.items() if _is_open(folder, index, manifest)}
+    engine.execute(folder, sweep_, open_, progress, checkpoint_every)
+
+
+def _is_open(folder: Path, index: int, manifest: Mapping[str, Any]) -> bool:
+    """Whether something is left to do of a group, or what it holds is damaged."""
+    try:
+        return not store.reopen(folder, index).recorded(index).all()
+    except ValueError:
+        return True
+
+
+def groups_of(folder: Path, sweep_: Sweep) -> dict[int, Group]:
+    """The groups of a results folder by their position, as they were planned."""
+    settings = {setting.recipe: setting for setting in sweep_.settings}
+    wanted = {(setting.recipe, seed) for setting in sweep_.settings for seed in sweep_.seeds}
+    groups: dict[int, Group] = {}
+    sizes: dict[Any, int] = {}
+    for index, group in store.reopen(folder).groups.items():
+        labels = list(zip(group.spec.coords["recipe"], group.spec.coords["seed"]))
+        if not wanted.issuperset(labels):
+            raise ValueError(f"{folder}: group {index} holds runs that its recorded configuration does not have")
+        wanted -= set(labels)
+        runs = tuple((settings[recipe], int(seed)) for recipe, seed in labels)
+        config = runs[0][0].config
+        if any(setting.config != config for setting, _ in runs):
+            raise ValueError(f"{folder}: group {index} holds runs of more than one Config")
+        groups[index] = Group(config, runs, len(runs))
+        sizes[config] = max(len(runs), sizes.get(config, 0))
+    if wanted:
+        raise ValueError(f"{folder} lacks runs of its recorded configuration, such as {sorted(wanted)[0]}")
+    return {index: group._replace(capacity=sizes[group.config]) for index, group in groups.items()}
+
+
+def schedule_of(writer: store.Writer, index: int, sweep_: Sweep) -> Schedule:
+    """When a group is measured: at every step of its store."""
+    steps = list(writer.groups[index].spec.steps)
+    ends = {*writer.manifest["ends"], sweep_.num_steps}
+    every = sweep_.deep_every
+    deep = frozenset(step for step in steps if step % every == 0 or step in ends) if every else frozenset()
+    return Schedule(steps, deep, every, sweep_.measured)
+
+
+# ---- execution
+
+
+class Failure(RuntimeError):
+    """A group of runs failed; its cause says why."""
+
+
+class Engine:
+    """Trains groups of a results folder one after the other, in this process, on all its devices.
+
+    Attributes:
+      parts: groups that runs of one kind are to be cut into, at least.
+      leads: whether this process makes the folder, and says how it all ended.
+    """
+
+    parts: int = 1
+    leads: bool = True
+
+    def holds(self, folder: Path) -> contextlib.AbstractContextManager[None]:
+        """Holds the folder against other writers, where this process leads."""
+        return locks.writer(folder, records.command()) if self.leads else contextlib.nullcontext()
+
+    def ready(self) -> None:
+        """Returns once the process that leads has made the folder what it is to be."""
+
+    def execute(
+        self, folder: Path, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
+    ) -> None:
+        """Trains groups (by their position in the folder), and notes in the manifest how that ended.
+
+        Raises:
+          KeyboardInterrupt, OSError, ExceptionGroup: as `run`.
+        """
+        _execute(store.reopen(folder), sweep_, groups, progress, checkpoint_every)
+
+
+def _execute(
+    writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
+) -> None:
+    start = time.monotonic()
+    spent = writer.manifest["wall_time_s"] or 0.0
+    writer.finish("running", spent)
     status = "interrupted"
     try:
-        with _progress(total, progress) as advance_bar:
-            for index, group in enumerate(groups):
-                _run_group(writer, index, group, steps, deep_steps, measure_config, advance_bar)
-        status = "complete"
+        failures = train_groups(writer, sweep_, groups, progress, checkpoint_every)
+        status = "failed" if failures else "complete"
     finally:
-        writer.finish(status, time.perf_counter() - start)
-    return results.derive(writer.dataset()) if out is None else results.open_results(out)
+        writer.finish(status, spent + time.monotonic() - start)
+    raise_failures(failures, len(groups))
 
 
-def _run_group(
-    writer: store.Writer,
-    index: int,
-    group: Group,
-    steps: Sequence[int],
-    deep_steps: Collection[int],
-    measure_config: MeasureConfig,
-    report: Callable[[str, int], None],
-) -> None:
-    """Train and record one group; `report` is told (what, run-steps done since the last call)."""
-    label = ", ".join(dict.fromkeys(setting.recipe for setting, _ in group.runs))
-    report(label, 0)
-    targets = [setting.target for setting, _ in group.runs]
-    grid_size, deep_grids = _grids(measure_config, targets[0])  # as of all others
-    many = ensemble.make_ensemble(
-        group.config, measure_config, grid_size, len(group.runs), deep_grids=deep_grids if deep_steps else ()
-    )
-    runs = many.place(
-        ensemble.stack_runs(targets, [setting.hparams for setting, _ in group.runs], [seed for _, seed in group.runs])
-    )
-    not_taken = dict.fromkeys(
-        measure.deep_metrics_of(group.config, measure_config), np.full(len(group.runs), np.nan, np.float32)
-    )
-
-    def record(step_index: int, measurement: Measurement, deep: tuple[dict, dict]) -> None:
-        metrics, fields = many.trim(measurement)
-        deep_metrics, deep_fields = deep
-        writer.write(
-            index,
-            step_index,
-            measure.named(group.config, measure_config, metrics) | not_taken | deep_metrics,
-            fields | deep_fields,
-        )
-        done = steps[step_index] - steps[max(step_index - 1, 0)]
-        report(label, done * many.num_runs)
-
-    states = many.init(runs)
-    past = Past(*[many.keep_params(states)] * 2) if deep_steps else None
-    last: tuple[Measurement, tuple[dict, dict]] | None = None
-    for step_index, step in enumerate(steps):
-        if step_index:
-            states = many.advance(states, runs, step - steps[step_index - 1])
-        measurement = many.measure(states, runs)
-        if last is not None:
-            # The devices are busy with the next chunk while the last measurement is written.
-            record(step_index - 1, *last)
-        last = measurement, ({}, {})
-        if past is not None and step in deep_steps:
-            last = measurement, _measure_deep(many, states, runs, past, group)
-            past = past._replace(last=many.keep_params(states))
-    assert last is not None
-    record(len(steps) - 1, *last)
-
-
-def _measure_deep(
-    many: Ensemble, states: State, runs: Runs, past: Past, group: Group
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
-    metrics, fields, samples = many.trim(many.measure_deep(states, runs, past))
-    if samples is not None:
-        targets = [setting.target for setting, _ in group.runs]
-        metrics |= measure.transport(group.config, many.measure_config, samples, targets)
-    if "spectrum" in many.measure_config.deep:
-        found = [
-            measure.spectrum(group.config, many.measure_config, *many.one((runs.target, runs.hparams, states), run))
-            for run in range(many.num_runs)
-        ]
-        metrics |= {name: np.asarray([one[name] for one, _ in found], np.float32) for name in found[0][0]}
-        fields |= {"eigenvalues": np.stack([eigenvalues for _, eigenvalues in found])}
-    return metrics, fields
-
-
-def _grids(measure_config: MeasureConfig, target: GaussianMixture) -> tuple[int, tuple[int, ...]]:
-    """Cells along each side of the density grids, of the cheap and of the deep measurements."""
-    deep = measure.deep_grids(target, measure_config) if measure_config.deep else ()
-    return truth.grid_cells(target, measure_config.bandwidth), deep
-
-
-def _group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> store.GroupSpec:
-    settings = [setting for setting, _ in group.runs]
-    distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
-    of_each = lambda function: {key: function(setting) for key, setting in distinct.items()}  # noqa: E731
-    fields = of_each(lambda s: sweep.fields_of(*s[1:]))
-    boxes = of_each(lambda s: s.target.box())
-    best, decision, equilibrium = of_each(_best_losses), of_each(_decision), of_each(_equilibrium)
-    coords = {name: [fields[id(setting)][name] for setting in settings] for name in fields[id(settings[0])]}
-    fields_kept = measure.fields_of(measure_config, settings[0].target.num_modes)
-    fields_kept |= measure.deep_fields_of(group.config, measure_config)
-    per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
-    units = {"units": "data"}
-    return store.GroupSpec(
-        metrics=_metrics_of(group.config, measure_config),
-        steps=steps,
-        coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
-        constants={
-            "target_means": (("run", "mode", "xy"), per_run(s.target.means for s in settings), units),
-            "target_stds": (("run", "mode"), per_run(s.target.stds for s in settings), units),
-            "target_weights": (("run", "mode"), per_run(s.target.weights for s in settings), {}),
-            "target_center": (("run", "xy"), per_run(boxes[id(s)][0] for s in settings), units),
-            "extent": (("run",), per_run(boxes[id(s)][1] for s in settings), units),
-            "best_loss_disc": (("run", "mode"), per_run(best[id(s)][0] for s in settings), {"units": "loss"}),
-            "best_loss_gen": (("run", "mode"), per_run(best[id(s)][1] for s in settings), {"units": "loss"}),
-            "decision": (("run",), per_run(decision[id(s)] for s in settings), {"units": "output of D"}),
-            "equilibrium": (("run",), per_run(equilibrium[id(s)] for s in settings), {"units": "value"}),
-        },
-        fields={name: store.Field(*field) for name, field in fields_kept.items()},
-        axes=measure.axes_of(measure_config),
-    )
-
-
-def _metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, dict[str, str]]:
-    return measure.metrics_of(config, measure_config) | measure.deep_metrics_of(config, measure_config)
-
-
-def _best_losses(setting: Setting) -> np.ndarray:
-    """`losses.of_modes` of a setting, NaN where its modes are not equal and disjoint as they are judged: (2, K)."""
-    config, weights = setting.config, np.asarray(setting.target.weights, np.float64)
-    alike = np.allclose(weights, 1 / len(weights), rtol=1e-3)
-    # So many packs that they could not be told one by one say nothing more than fewer do.
-    if not alike or config.num_classes or config.instance_noise != "none" or len(weights) ** config.packing > 10**6:
-        return np.full((2, len(weights)), np.nan)
-    params = LossParams(*(float(number) for number in gan.loss_params(setting.hparams)))
-    return losses.of_modes(config.loss, len(weights), params, config.packing)
-
-
-def _decision(setting: Setting) -> float:
-    """D's output where real and fake are equally likely; NaN where it is known up to a constant, or not at all."""
-    critic = LOSSES[setting.config.loss].critic
-    if critic is None or setting.config.loss.startswith("relativistic"):
-        return math.nan
-    return float(critic(np.float32(0), gan.loss_params(setting.hparams)))
-
-
-def _equilibrium(setting: Setting) -> Any:
-    return LOSSES[setting.config.loss].equilibrium(gan.loss_params(setting.hparams))
-
-
-# ---- what is refused before anything starts
-
-
-def _check_memory(
-    groups: Sequence[Group], num_measurements: int, measure_config: MeasureConfig, in_memory: bool
-) -> None:
-    """Refuse what would not fit, by an estimate from shapes alone: states, kept measurements, one chunk of work."""
-    num_runs = sum(len(group.runs) for group in groups)
-    kept = measure_config.keep_samples * 2 + measure_config.keep_surface**2
-    held = num_measurements if in_memory else 2
-    num_metrics = max(len(_metrics_of(group.config, measure_config)) for group in groups)
-    host = 4.0 * num_runs * (num_metrics * num_measurements + held * kept)
-    devices = 0.0
-    batched = ensemble.default_block_size(jax.default_backend())
-    for group in groups:
-        setting = group.runs[0][0]
-        key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
-        state = jax.eval_shape(lambda key, s=setting: gan.init(s.config, s.hparams, s.target, key), key)
-        state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        config = group.config
-        disc_units = config.disc_depth * config.disc_width
-        disc_units *= config.maxout_pieces if config.disc_net == "maxout" else 1
-        gen_units = config.packing * config.gen_depth * config.gen_width
-        activations = 4 * config.batch_size * (gen_units + 2 * disc_units)
-        cheap_grid, deep_grids = _grids(measure_config, setting.target)
-        grid = 4 * 8 * max((cheap_grid, *deep_grids)) ** 2
-        # Old and new states live side by side for a moment; a layer's activations are kept forward and backward.
-        padded = batched * math.ceil(len(group.runs) / batched)
-        devices = max(devices, 2 * padded * state_bytes + 4 * batched * activations + grid + 4.0 * kept)
-    if jax.default_backend() == "cpu":
-        _check_fits(num_runs, host + devices, psutil.virtual_memory().available)
-    else:
-        _check_fits(num_runs, host, psutil.virtual_memory().available)
-        stats = [device.memory_stats() or {} for device in jax.local_devices()]
-        free = sum(stat.get("bytes_limit", math.inf) - stat.get("bytes_in_use", 0) for stat in stats)
-        _check_fits(num_runs, devices, free)
-
-
-def _check_fits(num_runs: int, need: float, available: float) -> None:
-    if need > available:
-        raise ValueError(
-            f"memory: {num_runs} runs need about {need / _GIB:.1f} GiB, {available / _GIB:.1f} GiB are available; "
-            "allowed: fewer seeds, narrower networks, a smaller dataset_size, keep_samples or keep_surface"
+def raise_failures(failures: Sequence[Exception], num_groups: int) -> None:
+    """One exception for all groups that failed; none for none."""
+    if failures:
+        raise ExceptionGroup(
+            f"{len(failures)} of {num_groups} groups of runs failed, the others are recorded", failures
         )
 
 
-# ---- what is recorded beside the numbers
+def train_groups(
+    writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+) -> list[Exception]:
+    """Trains groups one after the other; a failure of one does not stop the rest, and is returned.
+
+    Raises:
+      KeyboardInterrupt: asked to stop; a checkpoint is on disk.
+      OSError: the folder cannot be written to.
+    """
+    compilation.use_cache()
+    failures: list[Exception] = []
+    schedules = {index: schedule_of(writer, index, sweep_) for index in groups}
+    total = sum(len(group.runs) * schedules[index].steps[-1] for index, group in groups.items())
+    with interrupts.Stop() as stop, _shown(total, shown) as report:
+        for index, group in groups.items():
+            stop.check()
+            compilation.make_room()
+            try:
+                with _checkpoints(writer, index, group) as kept:
+                    training.train(writer, index, group, schedules[index], report, stop, kept, checkpoint_every)
+            except Exception as error:
+                if _is_about_disk(error):
+                    raise OSError(
+                        getattr(error, "errno", None) or errno.ENOSPC,
+                        f"results cannot be written to {writer.folder} ({error}): what was recorded before is kept, "
+                        "and gandyn resume goes on from there",
+                    ) from error
+                failure = Failure(f"group {index} ({group.label}): {type(error).__name__}: {error}")
+                failure.__cause__ = error
+                failures.append(failure)
+                writer.note(index, writer.progress(index)._replace(status="failed", error=str(failure)))
+                warnings.warn(f"{failure}; going on with the others", RuntimeWarning, stacklevel=2)
+    return failures
 
 
-def _configuration(plan: dict[str, Any], settings: Sequence[Setting], measure_config: MeasureConfig) -> str:
-    """TOML that `gandyn run` reads: what all settings share, then one [[recipe]] with what is its own."""
-    fields = [
-        {"target": "mixture"}
-        | {name: _shortest(value) for name, value in vars(setting.target).items()}
-        | vars(setting.config)
-        | {name: float(value) for name, value in vars(setting.hparams).items()}
-        for setting in settings
-    ]
-    shared = {name: value for name, value in fields[0].items() if all(field[name] == value for field in fields)}
-    tables = [_toml(plan | vars(measure_config) | shared)]
-    for setting, field in zip(settings, fields, strict=True):
-        own = {name: value for name, value in field.items() if name not in shared}
-        tables.append("[[recipe]]\n" + _toml({"recipe": setting.recipe} | own))
-    return "\n".join(tables)
+def _shown(total: int, wanted: bool) -> progress.Bar | progress.Lines:
+    return progress.shown(total, wanted)
 
 
-def _shortest(array: Any) -> list[float]:
-    """The entries of a float32 array, flat, in the fewest digits that give them back."""
-    return [float(str(entry)) for entry in np.asarray(array, np.float32).ravel()]
+@contextlib.contextmanager
+def _checkpoints(writer: store.Writer, index: int, group: Group) -> Iterator[checkpoints.Checkpoints | None]:
+    if writer.folder is None:
+        yield None
+        return
+    with checkpoints.opened(checkpoint_folder(writer, index), training.identity(group)) as kept:
+        yield kept
 
 
-def _toml(table: dict[str, Any]) -> str:
-    # JSON's numbers, strings and lists of them are TOML's, too.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items())
+def checkpoint_folder(writer: store.Writer, index: int) -> Path:
+    """Where the checkpoints of a group are."""
+    assert writer.folder is not None
+    return writer.folder / store.CHECKPOINTS / f"group-{writer.unit(index):03d}"
 
 
-def _command() -> str:
-    program = Path(sys.argv[0])
-    if program.is_absolute() and program.is_relative_to(Path.cwd()):
-        program = program.relative_to(Path.cwd())
-    elif program.is_absolute():
-        program = Path(program.name)  # a path of this machine reproduces nothing elsewhere
-    python = ["python"] if program.suffix == ".py" else []
-    return shlex.join([*python, str(program), *sys.argv[1:]])
+def _is_about_disk(error: Exception) -> bool:
+    """Whether the folder cannot be written to, so that no other group can go on either."""
+    causes = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+    return any(
+        isinstance(cause, OSError) or "No space left on device" in str(cause) or "Disk quota" in str(cause)
+        for cause in causes
+    )
 
 
-def _versions() -> dict[str, str]:
-    packages = ("gandyn", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "zarr")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+# ---- replay
 
 
-def _device() -> str:
-    devices = jax.local_devices()
-    return f"{len(devices)} x {devices[0].device_kind}"
+class Replay(NamedTuple):
+    """Attributes:
+    results: of the one run, measured as asked.
+    compared: measurements that were recorded too.
+    differences: metric -> the first step at which it is not the recorded one to the bit; empty where all are.
+    """
+
+    results: xr.Dataset
+    compared: int
+    differences: dict[str, int]
 
 
-def _commit() -> str:
-    """The commit of the source tree that runs, '+' where it was changed; '' outside a checkout."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
-        return ""
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+def replay(
+    path: str | os.PathLike[str],
+    run: int,
+    measure_every: int | None = None,
+    steps: tuple[int, int] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    anyway: bool = False,
+    progress: bool = True,
+) -> Replay:
+    """Create one run again, measured as densely as wanted, and compare it with what was recorded.
+
+    Args:
+      path: the results folder.
+      run: its number there.
+      measure_every: steps between measurements; by default as recorded.
+      steps: (first, last) step that is measured; by default all. Training starts at the run's last checkpoint before
+        it, or at the beginning.
+      out: a results folder for what is measured; None keeps it in memory.
+      overwrite: replace results that `out` already holds.
+      anyway: as of `resume`.
+      progress: as of `run`.
+
+    Raises:
+      FileNotFoundError, ValueError: as `resume`; no such run; steps that it does not have.
+    """
+    folder = Path(path)
+    manifest, sweep_ = _recorded(folder, anyway)
+    writer = store.reopen(folder)
+    groups = groups_of(folder, sweep_)
+    index, position = _find(groups, run)
+    group = groups[index]
+    schedule = schedule_of(writer, index, sweep_)
+    first, last = steps or (0, schedule.steps[-1])
+    checks.whole("steps", first, least=0, most=schedule.steps[-1])
+    checks.whole("steps", last, least=first, most=schedule.steps[-1])
+    every = sweep_.measure_every if measure_every is None else measure_every
+    checks.whole("measure_every", every)
+    recorded = [step for step in schedule.steps if first <= step <= last]
+    # The path is measured from the deep measurement before.
+    before = [step for step in schedule.deep_steps if step < first and step % schedule.deep_every == 0]
+    dense = sorted({*range(first, last + 1, every), last, *recorded, *before[-1:]})
+    alone = Group(group.config, (group.runs[position],), 1)
+    wanted = schedule._replace(steps=dense)
+    new = store.create(out, [records.group_spec(alone, dense, sweep_.measured)], _texts(manifest), overwrite)
+    compilation.use_cache()
+    with interrupts.Stop() as stop, _shown(last, progress) as report:
+        again = training.Training(alone, wanted, lambda i, *what: new.write(0, i, *what), report, stop)
+        _start_near(dense[0], again, writer, index, group, position)
+        report(group.label, again.step, anew=False)
+        again.run(lambda: None)
+    new.finish("complete", 0.0)
+    made = results.derive(new.dataset()).sel(step=slice(first, None))
+    return Replay(made, *_compare(new, writer, index, position, recorded))
 
 
-# ---- progress
+def _find(groups: Mapping[int, Group], run: int) -> tuple[int, int]:
+    """The group that a run of the results is in, and its position there."""
+    first = 0
+    for index, group in groups.items():
+        if first <= run < first + len(group.runs):
+            return index, run - first
+        first += len(group.runs)
+    raise ValueError(f"run: got {run}; allowed: 0 to {first - 1}")
 
 
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:,.0f} run-steps/s")
+def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("title", "command", "configuration", "versions", "device", "precision", "commit", "coverage_convention")
+    return {name: manifest[name] for name in names}
 
 
-class _Bar:
-    """A progress bar on a terminal."""
-
-    def __init__(self, total: int, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-        self._bar = Progress(*columns, _RateColumn(), TimeRemainingColumn(), console=console, speed_estimate_period=60)
-        self._task = self._bar.add_task("starting", total=total)
-
-    def __enter__(self) -> Callable[[str, int], None]:
-        self._bar.start()
-        return lambda label, done: self._bar.update(self._task, description=label, advance=done)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+def _start_near(
+    step: int, again: training.Training, writer: store.Writer, index: int, group: Group, position: int
+) -> None:
+    """Goes to the last checkpoint at or before a step, where there is one."""
+    like = {
+        name: np.empty((len(group.runs), *leaf.shape[1:]), leaf.dtype) for name, leaf in again.checkpoint().tree.items()
+    }
+    with _checkpoints(writer, index, group) as kept:
+        found = kept.latest(like, len(writer.groups[index].spec.steps), at_most=step) if kept is not None else None
+    if found is not None:
+        row = slice(position, position + 1)
+        again.restore(found._replace(recorded=0, tree={name: leaf[row] for name, leaf in found.tree.items()}))
 
 
-class _Lines:
-    """A line every ten seconds, for logs."""
-
-    def __init__(self, total: int, every: float) -> None:
-        self._total, self._every, self._done = total, every, 0
-        self._start = self._last = time.perf_counter()
-
-    def __enter__(self) -> Callable[[str, int], None]:
-        return self._report
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def _report(self, label: str, done: int) -> None:
-        self._done += done
-        now = time.perf_counter()
-        if now - self._last < self._every and self._done < self._total:
-            return
-        self._last = now
-        rate = self._done / (now - self._start)
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
-        print(f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {label}", file=sys.stderr, flush=True)
-
-
-def _progress(total: int, shown: bool) -> _Bar | _Lines:
-    console = Console(stderr=True)
-    if shown and console.is_terminal:
-        return _Bar(total, console)
-    return _Lines(total, every=10 if shown else math.inf)
+def _compare(
+    new: store.Writer, writer: store.Writer, index: int, position: int, steps: Sequence[int]
+) -> tuple[int, dict[str, int]]:
+    """How many of these steps were recorded, and metric or field -> the first of them that differs in a bit."""
+    again, there = new.groups[0], writer.groups[index]
+    done = writer.recorded(index)
+    metrics = list(there.spec.metrics)
+    compared, differences = 0, {}
+    for step in steps:
+        old_index, new_index = there.spec.steps.index(step), again.spec.steps.index(step)
+        if not done[old_index]:
+            continue
+        compared += 1
+        pairs = {
+            name: (there.arrays["metrics"][i, position, old_index], again.arrays["metrics"][i, 0, new_index])
+            for i, name in enumerate(metrics)
+        }
+        pairs |= {
+            name: (there.arrays[name][position, old_index], again.arrays[name][0, new_index])
+            for name in there.spec.fields
+        }
+        for name, (a, b) in pairs.items():
+            if not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True):
+                differences.setdefault(name, step)
+    return compared, differences

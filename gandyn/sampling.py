@@ -15,4 +15,6 @@ def from_bits(bits: jax.Array) -> jax.Array:
 
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Independent uniforms in (0, 1), float32."""
-    return from_bits(jax.random.bits(key, shape, jnp.uint32))
+    # Threefry makes two words at once; jax's default keeps their xor, one word, so that devices can share one draw.
+    with jax.threefry_partitionable(False):
+        return from_bits(jax.random.bits(key, shape, jnp.uint32))

@@ -1,7 +1,7 @@
 """Results on disk: written while the runs train, opened in one line.
 
-A results folder holds `manifest.json` (what was run, and the list of groups) and one zarr v3 store a compile group,
-`group-000.zarr`, ... In each store:
+A results folder holds `manifest.json` (what was run, and the list of groups), one zarr v3 store a group of runs,
+`group-000.zarr`, ..., and beside each how far it is, `group-000.json`. In each store:
 
     metrics(metric, run, step)                        float32, every metric of the group
     one float32 array a field, e.g. samples(run, step, sample, xy), where kept
@@ -9,9 +9,10 @@ A results folder holds `manifest.json` (what was run, and the list of groups) an
     attributes: the metrics with their attributes, the fields, the steps, the coordinates of the runs
 
 A kill at any moment leaves a folder that opens with every measurement whose `Writer.write` had returned. That rests on
-three habits: arrays are preallocated full of NaN and never grow; each file is written whole, beside its place, and
-then renamed; the manifest lists the groups only once all of them exist. Nothing is forced through the operating
-system's cache, so a power failure can still lose the last seconds.
+three habits: arrays are preallocated full of NaN and never grow (a group that is to be longer is copied); each file is
+written whole, beside its place, and then renamed; the manifest lists the groups only once all of them exist. What a
+checkpoint relies on is forced through the operating system's cache before it (`Writer.sync`); a power failure loses
+what came after.
 
 Letters in shapes: R runs, S steps, M metrics.
 """
@@ -32,17 +33,27 @@ import numpy as np
 import xarray as xr
 import zarr
 import zarr.abc.store
+import zarr.codecs
 import zarr.storage
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-__all__ = ["FORMAT_VERSION", "Field", "GroupSpec", "Writer", "check_output", "create", "open_results"]
+from gandyn import locks
 
-FORMAT_VERSION = 2
+__all__ = [
+    "CHECKPOINTS", "FORMAT_VERSION", "Field", "GroupSpec", "Progress", "Writer", "check_output", "create", "extend",
+    "open_results", "read_manifest", "reopen",
+]  # fmt: skip
+
+FORMAT_VERSION = 3
+
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints in a results folder."""
 
 _MANIFEST = "manifest.json"
-_GROUP_NAME = re.compile(r"group-[0-9]+\.zarr")
-_STATUSES = ("running", "complete", "interrupted")
+_GROUP_NAME = re.compile(r"group-[0-9]{3,9}\.zarr")
+_PROGRESS_NAME = re.compile(r"group-[0-9]{3,9}\.json")
+_STATUSES = ("running", "complete", "interrupted", "failed")
 _TEXTS = ("title", "command", "configuration", "device", "precision", "commit", "coverage_convention")
 _ALWAYS = ("seed", "recipe", "loss", "penalty")
 _METRIC_DIMS = ("metric", "run", "step")
@@ -140,23 +151,110 @@ def create(
         raise ValueError("specs is empty: results have at least one group")
     _check_agreement(specs)
     manifest = _new_manifest(metadata)
-    entries = [{"name": f"group-{index:03d}.zarr", "size": spec.size} for index, spec in enumerate(specs)]
+    entries = [_entry(index, spec, index) for index, spec in enumerate(specs)]
     if path is None:
         groups = [_create_group(spec, zarr.storage.MemoryStore()) for spec in specs]
-        return Writer(None, manifest | {"groups": entries}, groups)
+        return Writer(None, manifest | {"groups": entries}, dict(enumerate(groups)))
 
     check_output(path, overwrite)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     # With no groups listed, a kill before the next manifest leaves a folder that is still known as ours.
     _write_manifest(folder, manifest)
-    for entry in folder.iterdir():
-        if _GROUP_NAME.fullmatch(entry.name):
+    for entry in list(folder.iterdir()):
+        if _GROUP_NAME.fullmatch(entry.name) or entry.name == CHECKPOINTS:
             shutil.rmtree(entry)
+        elif _PROGRESS_NAME.fullmatch(entry.name):
+            entry.unlink()
     groups = [_create_group(spec, zarr.storage.LocalStore(folder / e["name"])) for spec, e in zip(specs, entries)]
     manifest["groups"] = entries
     _write_manifest(folder, manifest)
+    return Writer(folder, manifest, dict(enumerate(groups)))
+
+
+def _entry(number: int, spec: GroupSpec, unit: int) -> dict[str, Any]:
+    """What the manifest says of a group: `name` of its store, `size`, and `unit`, which stays when it is copied."""
+    return {"name": f"group-{number:03d}.zarr", "size": spec.size, "unit": unit}
+
+
+def reopen(path: str | os.PathLike[str], only: int | None = None) -> "Writer":
+    """The writer of results that exist, to go on with them; of all groups, or of `only` one.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a group of it is missing.
+        ValueError: the folder holds no results, or results that are damaged or of another format version.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    _check_has_groups(folder, manifest)
+    wanted = range(len(manifest["groups"])) if only is None else [only]
+    entries = {index: manifest["groups"][index] for index in wanted}
+    groups = {i: _open_group(folder / entry["name"], entry["size"], writable=True) for i, entry in entries.items()}
     return Writer(folder, manifest, groups)
+
+
+def extend(
+    path: str | os.PathLike[str],
+    specs: Sequence[GroupSpec],
+    longer: Mapping[int, GroupSpec],
+    metadata: Mapping[str, Any],
+) -> "Writer":
+    """Adds groups to results that exist, and lengthens some of those that are there.
+
+    A kill on the way leaves the results as they were, or all of it done: the manifest is replaced last.
+
+    Args:
+        path: the folder.
+        specs: groups to add, behind those that are there.
+        longer: position of a group -> the same with more steps; what was recorded is kept.
+        metadata: entries of the manifest that change.
+
+    Raises:
+        ValueError: as `create` and `reopen`; a group to be lengthened would lose a step.
+    """
+    writer = reopen(path)
+    folder = Path(path)
+    manifest = writer.manifest | dict(metadata)
+    _check_manifest(manifest)
+    _check_agreement([*(longer.get(index, group.spec) for index, group in writer.groups.items()), *specs])
+    listed = {entry["name"] for entry in manifest["groups"]}
+    for entry in list(folder.iterdir()):  # what an extension that was killed has left
+        if _GROUP_NAME.fullmatch(entry.name) and entry.name not in listed:
+            shutil.rmtree(entry)
+    number = 1 + max(int(name[6:-5]) for name in listed)
+    entries, replaced = list(manifest["groups"]), []
+    for index, spec in longer.items():
+        old, entry = writer.groups[index], entries[index]
+        lost = sorted(set(old.spec.steps) - set(spec.steps))
+        if lost or set(old.arrays) != set(_shapes(spec)) or spec.size != old.spec.size:
+            raise ValueError(f"{folder}: {entry['name']} cannot be lengthened to another group (steps lost: {lost})")
+        entries[index] = _entry(number, spec, entry["unit"])
+        number += 1
+        new = _create_group(spec, zarr.storage.LocalStore(folder / entries[index]["name"]))
+        _copy_group(old, new)
+        replaced.append(folder / entry["name"])
+    unit = 1 + max(entry["unit"] for entry in entries)
+    for spec in specs:
+        entries.append(_entry(number, spec, unit))
+        _create_group(spec, zarr.storage.LocalStore(folder / entries[-1]["name"]))
+        number, unit = number + 1, unit + 1
+    _write_manifest(folder, manifest | {"groups": entries, "status": "interrupted"})
+    for name in replaced:
+        shutil.rmtree(name)
+    return reopen(folder)
+
+
+def _copy_group(old: "_Group", new: "_Group") -> None:
+    """Copies every step of a group to its place in a longer one."""
+    positions = np.searchsorted(new.spec.steps, old.spec.steps)
+    metrics = np.full(new.arrays["metrics"].shape, np.nan, np.float32)
+    metrics[:, :, positions] = old.arrays["metrics"][...]
+    new.arrays["metrics"][...] = metrics
+    for name in old.spec.fields:
+        for before, after in enumerate(positions):
+            values = np.asarray(old.arrays[name][:, before])
+            if not np.isnan(values).all():
+                new.arrays[name][:, int(after)] = values
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -180,7 +278,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise ValueError(f"{folder} exists and is not a folder: results need a folder of their own")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ValueError(f"{folder} is not writable")
-    if not any(folder.iterdir()):
+    if all(entry.name == locks.NAME for entry in folder.iterdir()):
         return
     try:
         _read_manifest(folder)
@@ -189,7 +287,9 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
             f"{folder} holds files but no results of this version of gandyn, and is left alone: choose another name"
         ) from error
     if not overwrite:
-        raise ValueError(f"{folder} already holds results: pass overwrite or choose another name")
+        raise ValueError(
+            f"{folder} already holds results: go on with them (gandyn resume), pass overwrite, or choose another name"
+        )
 
 
 def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -205,9 +305,7 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
         ValueError: the folder holds no results, or results that are damaged or of another format version.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
-    if not manifest["groups"]:
-        raise ValueError(f"{folder} holds no runs: it was stopped while being made; write it again with overwrite")
+    manifest = read_manifest(folder)
     groups = [_open_group(folder / entry["name"], entry["size"]) for entry in manifest["groups"]]
     try:
         _check_agreement([group.spec for group in groups])
@@ -216,14 +314,50 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ValueError(f"the results in {folder} are damaged: {error}") from error
 
 
-class Writer:
-    """Records the measurements of all groups. Made by `create`; one process writes a folder at a time."""
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a results folder says of itself; `status` is 'running' only while a process writes it.
 
-    def __init__(self, folder: Path | None, manifest: dict[str, Any], groups: Sequence["_Group"]) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._groups = groups
-        self._buffers = [_MetricBuffer(group.arrays["metrics"]) for group in groups]
+    Raises:
+        FileNotFoundError, ValueError: as `open_results`.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    _check_has_groups(folder, manifest)
+    if manifest["status"] == "running" and not locks.held(folder):
+        manifest["status"] = "interrupted"
+    return manifest
+
+
+def _check_has_groups(folder: Path, manifest: Mapping[str, Any]) -> None:
+    if not manifest["groups"]:
+        raise ValueError(f"{folder} holds no runs: it was stopped while being made; write it again with overwrite")
+
+
+class Progress(NamedTuple):
+    """How far a group is.
+
+    Attributes:
+        status: 'waiting', 'running', 'complete', 'interrupted' or 'failed'.
+        step: the step of its last checkpoint, or the last one.
+        wall_time_s: spent on it so far.
+        error: why it failed, "" otherwise.
+    """
+
+    status: str = "waiting"
+    step: int = 0
+    wall_time_s: float = 0.0
+    error: str = ""
+
+
+class Writer:
+    """Records the measurements of all groups. Made by `create` and `reopen`; one process writes a group at a time."""
+
+    def __init__(self, folder: Path | None, manifest: dict[str, Any], groups: Mapping[int, "_Group"]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.groups = dict(groups)
+        self._buffers = {index: _MetricBuffer(group.arrays["metrics"]) for index, group in groups.items()}
+        self._not_synced: set[tuple[int, int]] = set()
 
     def write(
         self,
@@ -243,9 +377,9 @@ class Writer:
         Raises:
             ValueError: a name, a shape or a position is not the group's. Nothing is written then.
         """
-        if not 0 <= group < len(self._groups):
-            raise ValueError(f"group is {group}: expected 0 to {len(self._groups) - 1}")
-        target = self._groups[group]
+        if group not in self.groups:
+            raise ValueError(f"group is {group}: expected one of 0 to {len(self.manifest['groups']) - 1}")
+        target = self.groups[group]
         last = len(target.spec.steps) - 1
         if not 0 <= step_index <= last:
             raise ValueError(f"step_index is {step_index}: group {group} has 0 to {last}")
@@ -255,18 +389,70 @@ class Writer:
         for name, field in checked.items():
             target.arrays[name][:, step_index] = field
         self._buffers[group].write(step_index, values)
+        self._not_synced.add((group, step_index))
+
+    def sync(self) -> None:
+        """Forces what was written through the operating system's cache."""
+        if self.folder is not None:
+            for folder, pattern in {chunk for written in self._not_synced for chunk in self._chunks_of(*written)}:
+                for file in folder.glob(pattern):
+                    _sync(file)
+        self._not_synced.clear()
+
+    def _chunks_of(self, group: int, step_index: int) -> Iterable[tuple[Path, str]]:
+        """Where the files of a measurement are, as a folder and a pattern in it."""
+        assert self.folder is not None
+        root, spec = self.folder / self.manifest["groups"][group]["name"], self.groups[group].spec
+        yield root / "metrics" / "c" / "0" / "0", str(step_index // self.groups[group].arrays["metrics"].chunks[2])
+        for name, field in spec.fields.items():
+            yield root / name / "c", "/".join(["*", str(step_index), *("0" for _ in field.shape)])
+
+    def recorded(self, group: int) -> np.ndarray:
+        """Which of a group's steps have been recorded, (S,) bool.
+
+        Raises:
+            ValueError: what was recorded is damaged.
+        """
+        try:
+            metrics = np.asarray(self.groups[group].arrays["metrics"][...])
+        except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
+            raise ValueError(f"{self.manifest['groups'][group]['name']} is damaged: {error}") from error
+        return (~np.isnan(metrics)).any(axis=0).all(axis=0)
+
+    def reset(self, group: int) -> None:
+        """Makes a group anew, nothing measured."""
+        assert self.folder is not None
+        path = self.folder / self.manifest["groups"][group]["name"]
+        spec = self.groups[group].spec
+        shutil.rmtree(path)
+        made = _create_group(spec, zarr.storage.LocalStore(path))
+        self.groups[group] = made
+        self._buffers[group] = _MetricBuffer(made.arrays["metrics"])
+
+    def unit(self, group: int) -> int:
+        """The number under which checkpoints and progress of a group are kept."""
+        return self.manifest["groups"][group]["unit"]
+
+    def note(self, group: int, progress: Progress) -> None:
+        """Notes how far a group is."""
+        if self.folder is not None:
+            _write_json(self.folder / f"group-{self.unit(group):03d}.json", progress._asdict())
+
+    def progress(self, group: int) -> Progress:
+        """How far a group is; one that nothing is known of is waiting."""
+        return _read_progress(self.folder, self.manifest["groups"][group])
 
     def finish(self, status: str, wall_time_s: float) -> None:
-        """Notes in the manifest how the runs ended, 'complete' or 'interrupted', and how long they took."""
-        if status not in _STATUSES[1:]:
-            raise ValueError(f"status is {status!r}: expected {' or '.join(map(repr, _STATUSES[1:]))}")
-        self._manifest |= {"status": status, "wall_time_s": float(wall_time_s)}
-        if self._folder is not None:
-            _write_manifest(self._folder, self._manifest)
+        """Notes in the manifest how the runs ended, 'complete', 'interrupted' or 'failed', and how long they took."""
+        if status not in _STATUSES:
+            raise ValueError(f"status is {status!r}: expected {', '.join(map(repr, _STATUSES))}")
+        self.manifest |= {"status": status, "wall_time_s": float(wall_time_s)}
+        if self.folder is not None:
+            _write_manifest(self.folder, self.manifest)
 
     def dataset(self) -> xr.Dataset:
         """What was recorded so far, as `open_results` gives it; the way to read results kept in memory."""
-        return _merge(self._manifest, self._groups)
+        return _merge(self.manifest, list(self.groups.values()))
 
 
 class _MetricBuffer:
@@ -318,6 +504,9 @@ def _chunks(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return min(runs, max(1, _FIELD_CHUNK_BYTES // (4 * math.prod(rest)))), 1, *rest
 
 
+_CHECKSUM = zarr.codecs.Crc32cCodec()
+
+
 def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
     """Makes the store of a group with every array at its full size; NaN takes no space on disk."""
     attributes = {
@@ -331,11 +520,12 @@ def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
         "axes": {name: list(values) for name, values in spec.axes.items()},
     }
     root = zarr.create_group(store, zarr_format=3, attributes=attributes)
-    # Nothing is compressed: float noise hardly shrinks, and a write is up to three times faster.
+    # Nothing is compressed: float noise hardly shrinks, and a write is up to three times faster. Every file ends with a
+    # checksum, so that one that was damaged is refused.
     for name, (dims, values, attrs) in spec.constants.items():
         data = np.asarray(values, np.float64)
         root.create_array(
-            name, data=data, chunks=data.shape, dimension_names=dims, attributes=dict(attrs), compressors=None
+            name, data=data, chunks=data.shape, dimension_names=dims, attributes=dict(attrs), compressors=_CHECKSUM
         )
     arrays = {
         name: root.create_array(
@@ -345,20 +535,21 @@ def _create_group(spec: GroupSpec, store: zarr.abc.store.Store) -> _Group:
             dtype="float32",
             fill_value=math.nan,
             dimension_names=_dims(spec, name),
-            compressors=None,
+            compressors=_CHECKSUM,
         )
         for name, shape in _shapes(spec).items()
     }
     return _Group(spec, arrays)
 
 
-def _open_group(path: Path, size: int) -> _Group:
-    """Opens one store for reading; what it says of itself passes the same checks as a spec to be written."""
+def _open_group(path: Path, size: int, *, writable: bool = False) -> _Group:
+    """Opens one store; what it says of itself passes the same checks as a spec to be written."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist, but {_MANIFEST} beside it lists it")
     try:
         # LocalStore by name: given a path, zarr guesses the kind of store from how the path is spelt.
-        root = zarr.open_group(zarr.storage.LocalStore(path, read_only=True), mode="r", zarr_format=3)
+        store = zarr.storage.LocalStore(path, read_only=not writable)
+        root = zarr.open_group(store, mode="r+" if writable else "r", zarr_format=3)
         about: dict[str, Any] = dict(root.attrs)
         constants = {name: _open_constant(root, name) for name in about.pop("constants")}
         fields = {
@@ -377,12 +568,12 @@ def _open_group(path: Path, size: int) -> _Group:
 
 
 def _open_array(root: zarr.Group, name: str) -> zarr.Array:
-    """An array of plain numbers: no codec but the one that turns numbers into bytes is let through."""
+    """An array of plain numbers: no codecs but those that turn numbers into bytes and check them are let through."""
     array = root[name]
     if not isinstance(array, zarr.Array):
         raise ValueError(f"{name} is no array")
     codecs = [codec["name"] for codec in array.metadata.to_dict()["codecs"]]  # pyright: ignore
-    if array.dtype.kind != "f" or codecs != ["bytes"]:
+    if array.dtype.kind != "f" or codecs != ["bytes", "crc32c"]:
         raise ValueError(f"{name} is {array.dtype} with codecs {codecs}: expected uncompressed floats")
     return array
 
@@ -528,6 +719,7 @@ def _new_manifest(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "wall_time_s": None,
         **{name: metadata.get(name, "") for name in _TEXTS},
         "versions": dict(metadata.get("versions", {})),
+        "ends": [],
         "groups": [],
     }
     _check_manifest(manifest)
@@ -535,10 +727,33 @@ def _new_manifest(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Replaces the manifest in one move: a reader finds the old one or the new one, whole."""
-    partial = folder / f"{_MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / _MANIFEST)
+    _write_json(folder / _MANIFEST, manifest)
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Replaces a file in one move: a reader finds the old one or the new one, whole."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _sync(partial)
+    partial.replace(file)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def _read_progress(folder: Path | None, entry: Mapping[str, Any]) -> Progress:
+    """What `Writer.note` wrote last; of a file that says nothing that could be read, nothing is known."""
+    if folder is None:
+        return Progress()
+    try:
+        noted = json.loads((folder / f"group-{entry['unit']:03d}.json").read_text(encoding="utf-8"))
+        progress = Progress(**noted)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return Progress()
+    known = isinstance(progress.status, str) and isinstance(progress.step, int) and isinstance(progress.error, str)
+    return progress if known and isinstance(progress.wall_time_s, int | float) else Progress()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -575,6 +790,9 @@ def _check_manifest(manifest: Any) -> None:
     versions = manifest.get("versions")
     if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
         raise ValueError(f"versions is {versions!r}, expected package -> version")
+    ends = manifest.get("ends")
+    if not isinstance(ends, list) or not all(isinstance(end, int) for end in ends):
+        raise ValueError(f"ends is {ends!r}, expected the steps at which earlier runs ended")
     groups = manifest.get("groups")
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ValueError("groups is no list of objects")
@@ -582,15 +800,17 @@ def _check_manifest(manifest: Any) -> None:
         name, size = group.get("name"), group.get("size")
         if not isinstance(name, str) or not _GROUP_NAME.fullmatch(name):
             raise ValueError(f"the group name {name!r} is not of the form group-000.zarr")
-        if not isinstance(size, int):
-            raise ValueError(f"the size of {name} is {size!r}, expected an integer")
-    if len({group["name"] for group in groups}) < len(groups):
-        raise ValueError("groups lists a name twice")
+        for of, number in (("size", size), ("unit", group.get("unit"))):
+            if not isinstance(number, int) or not 0 <= number < 10**9:
+                raise ValueError(f"the {of} of {name} is {number!r}, expected an integer")
+    for key in ("name", "unit"):
+        if len({group[key] for group in groups}) < len(groups):
+            raise ValueError(f"groups lists a {key} twice")
 
 
 def _dataset_attributes(manifest: Mapping[str, Any]) -> dict[str, Any]:
     wall_time_s = math.nan if manifest["wall_time_s"] is None else manifest["wall_time_s"]
-    attrs = {name: value for name, value in manifest.items() if name != "groups"}
+    attrs = {name: value for name, value in manifest.items() if name not in ("groups", "ends")}
     return attrs | {"wall_time_s": wall_time_s, "versions": json.dumps(manifest["versions"])}
 
 

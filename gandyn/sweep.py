@@ -1,18 +1,49 @@
-"""From settings and seeds to compile groups: what shares a program runs together."""
+"""From grids of fields to settings, and from settings and seeds to compile groups: what shares a program runs together.
+
+A grid is a list of flat dicts of fields of the target, `Config` and `HParams`, as in a run file:
+
+    settings = sweep.expand(
+        {"target": "ring", "num_modes": 8, "batch_size": 128},
+        sweep.product(loss=["hinge", "non_saturating"], lr_gen=[1e-4, 1e-3]),
+        sweep.zipped(gen_width=[32, 64], disc_width=[32, 64]),
+    )
+    gandyn.run_sweep(gandyn.Sweep(settings, seeds=range(64)), out="runs/grid")
+"""
 
 import dataclasses
-import numbers
+import functools
+import itertools
+import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from gandyn import checks
+from gandyn import checks, gan, measure, targets
 from gandyn.gan import Config, HParams
+from gandyn.measure import MeasureConfig
 from gandyn.targets import GaussianMixture
 
 T = TypeVar("T")
+
+MAX_SEEDS = 10**6
+"""More runs of one setting than any machine trains, and few enough to be counted one by one."""
+
+MAX_CELLS = 10**5
+"""More settings than any plan can be read for."""
+
+MAX_MEASUREMENTS = 10**6
+"""More measurements of one run than can be looked at, and few enough to be listed."""
+
+TARGET_FIELDS = (
+    "target", "num_modes", "radius", "spacing", "turns", "std", "layout_seed", "weights", "means", "stds",
+)  # fmt: skip
+CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(Config))
+HPARAMS_FIELDS = tuple(field.name for field in dataclasses.fields(HParams))
+FIELDS = (*TARGET_FIELDS, *CONFIG_FIELDS, *HPARAMS_FIELDS)
+"""What an axis of a grid can be."""
 
 
 class Setting(NamedTuple):
@@ -24,14 +55,222 @@ class Setting(NamedTuple):
     hparams: HParams
 
 
-class Group(NamedTuple):
-    """Runs that share their programs: one `Config`, one number of modes, one size of what measures them.
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Every setting with every seed, for how long, and what is measured of them.
 
-    One (setting, seed) a run.
+    Equal seeds mean equal data, latents and, where shapes agree, initial weights, whatever the setting (common random
+    numbers): differences between settings are to be taken seed by seed.
+
+    Raises:
+      ValueError: for what cannot be meant.
+    """
+
+    settings: Sequence[Setting]
+    """With distinct labels."""
+    seeds: Sequence[int] = range(16)
+    """Whole numbers from 0 to 2^32 - 1."""
+    num_steps: int = 5_000
+    """Generator updates."""
+    measure_every: int = 100
+    """Generator updates between measurements; step 0 and the last step are always measured."""
+    deep_every: int = 0
+    """Generator updates between deep measurements (`MeasureConfig.deep`), a multiple of measure_every; step 0 and the
+    last step are then among them. 0 takes none."""
+    measure_config: MeasureConfig = MeasureConfig()  # noqa: RUF009 (frozen)
+    """How the truth is measured and what is kept."""
+    title: str = ""
+    """Of the results and their report."""
+
+    def __post_init__(self) -> None:
+        set_field = functools.partial(object.__setattr__, self)
+        checks.whole("num_steps", self.num_steps)
+        checks.whole("measure_every", self.measure_every)
+        checks.whole("deep_every", self.deep_every, least=0)
+        if self.num_steps // self.measure_every > MAX_MEASUREMENTS:
+            raise ValueError(
+                f"measure_every: got {self.measure_every} with num_steps={self.num_steps:,}; allowed: at most "
+                f"{MAX_MEASUREMENTS:,} measurements of a run"
+            )
+        if self.deep_every % self.measure_every:
+            raise ValueError(
+                f"deep_every: got {self.deep_every}; allowed: a multiple of measure_every, {self.measure_every}"
+            )
+        if self.deep_every and not self.measure_config.deep:
+            raise ValueError(f"deep_every: got {self.deep_every}; allowed where `deep` names nothing to measure: 0")
+        if not isinstance(self.title, str):
+            raise ValueError(f"title: got {self.title!r}; allowed: a text")
+        set_field("seeds", tuple(check_seeds(self.seeds)))
+        set_field("settings", tuple(self.settings))
+        labels = Counter(setting.recipe for setting in self.settings)
+        if not labels or len(labels) < len(self.settings):
+            twice = [label for label, count in labels.items() if count > 1]
+            raise ValueError(f"recipes: got {twice or 'none'}; allowed: distinct labels, at least one")
+        for setting in self.settings:
+            gan.check(setting.target, setting.config, setting.hparams)
+        for config in {setting.config for setting in self.settings}:
+            measure.check(config, self.measure_config)
+
+    @property
+    def steps(self) -> list[int]:
+        """Every step that is measured."""
+        return [*range(0, self.num_steps, self.measure_every), self.num_steps]
+
+    @property
+    def deep_steps(self) -> list[int]:
+        """Every step that is measured in depth."""
+        return [*range(0, self.num_steps, self.deep_every), self.num_steps] if self.deep_every else []
+
+    @property
+    def measured(self) -> MeasureConfig:
+        """The measuring that takes place: without deep measurements where none are scheduled."""
+        return self.measure_config if self.deep_every else dataclasses.replace(self.measure_config, deep=())
+
+
+class Group(NamedTuple):
+    """Runs that train side by side: one `Config`, one number of modes, one size of what measures them.
+
+    Attributes:
+      config: of all.
+      runs: one (setting, seed) a run.
+      capacity: rows that its programs are compiled for, so that groups of one kind compile once.
     """
 
     config: Config
     runs: tuple[tuple[Setting, int], ...]
+    capacity: int
+
+    @property
+    def label(self) -> str:
+        """The recipes in it."""
+        recipes = list(dict.fromkeys(setting.recipe for setting, _ in self.runs))
+        return ", ".join(recipes) if len(recipes) <= 3 else f"{recipes[0]}, ... ({len(recipes)} recipes)"
+
+
+# ---- grids
+
+
+def product(**axes: Sequence[Any]) -> list[dict[str, Any]]:
+    """Every combination of the values given for each field; the last field varies fastest."""
+    _check_axes("product", axes)
+    if math.prod(map(len, axes.values())) > MAX_CELLS:
+        raise ValueError(f"product: got {math.prod(map(len, axes.values())):,} cells; allowed: at most {MAX_CELLS:,}")
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def zipped(**lists: Sequence[Any]) -> list[dict[str, Any]]:
+    """The first values of each field together, the second together, ..."""
+    _check_axes("zip", lists)
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"zip: got lists of lengths {lengths}; allowed: one length for all")
+    return [dict(zip(lists, values)) for values in zip(*lists.values(), strict=True)]
+
+
+def _check_axes(where: str, axes: Mapping[str, Any]) -> None:
+    if not axes:
+        raise ValueError(f"{where}: got no field; allowed: at least one field with a list of values")
+    for name, values in axes.items():
+        _check_field(where, name)
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+            raise ValueError(f"{where}: {name}: got {values!r:.200}; allowed: a list of values, at least one")
+
+
+def _check_field(where: str, name: str) -> None:
+    if name not in FIELDS:
+        raise ValueError(f"{where}: unknown key {name!r}{checks.nearest(name, FIELDS)}")
+
+
+def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> list[Setting]:
+    """A setting for every combination of one entry of each grid, on top of the shared fields.
+
+    Labels: an entry's own `recipe`, else the values of its fields, those of `loss` and `penalty` without their names.
+
+    Args:
+      shared: fields of all settings.
+      grids: lists of fields: `product`, `zipped`, or one entry a recipe.
+
+    Raises:
+      ValueError: an unknown field, a field in two grids, a value that its field cannot have.
+    """
+    grids = tuple(grid for grid in grids if len(grid))
+    if math.prod(map(len, grids)) > MAX_CELLS:
+        raise ValueError(f"sweep: got {math.prod(map(len, grids)):,} settings; allowed: at most {MAX_CELLS:,}")
+    owners: dict[str, int] = {}
+    for index, grid in enumerate(grids):
+        for name in {name for entry in grid for name in entry} - {"recipe"}:
+            if owners.setdefault(name, index) != index:
+                raise ValueError(f"{name}: varies in two grids; allowed: in one, for its values multiply with others'")
+    labels, cells = [], []
+    for entries in itertools.product(*grids):
+        labels.append(", ".join(filter(None, map(_label, entries))))
+        cells.append({name: value for entry in entries for name, value in entry.items() if name != "recipe"})
+    build = _builder()
+    made = [build({**shared, **cell}, cell) for cell in cells]
+    if not any(labels):
+        labels = _labels([setting[1:] for setting in made])
+    return [setting._replace(recipe=label) for setting, label in zip(made, _distinct(labels), strict=True)]
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    if entry.get("recipe"):
+        return str(entry["recipe"])
+    return ", ".join(
+        str(value) if name in ("loss", "penalty") else f"{name}={_text(value)}" for name, value in entry.items()
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """Labels with a number behind those that repeat."""
+    counts, seen = Counter(labels), Counter()
+    numbered = []
+    for label in labels:
+        seen[label] += 1
+        numbered.append(f"{label} ({seen[label]})" if counts[label] > 1 else label)
+    return numbered
+
+
+def _builder() -> Callable[[Mapping[str, Any], Mapping[str, Any]], Setting]:
+    """What makes a setting of flat fields; parts that several settings share are made once."""
+    made: dict[Any, Any] = {}
+
+    def part(kind: Callable[..., T], names: Sequence[str], fields: Mapping[str, Any]) -> T:
+        own = {name: fields[name] for name in names if name in fields}
+        key = kind, repr(own)
+        if key not in made:
+            made[key] = kind(**own)
+        return made[key]
+
+    def build(fields: Mapping[str, Any], cell: Mapping[str, Any]) -> Setting:
+        for name in fields:
+            _check_field("sweep", name)
+        try:
+            return Setting(
+                "",
+                part(targets.build, TARGET_FIELDS, fields),
+                part(Config, CONFIG_FIELDS, fields),
+                part(_hparams, HPARAMS_FIELDS, fields),
+            )
+        except ValueError as error:
+            if not cell:
+                raise
+            raise ValueError(f"{error} (in the setting {_label(cell)})") from error
+
+    return build
+
+
+def _hparams(**fields: Any) -> HParams:
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name}: got {value!r:.200}; allowed: a number")
+    return HParams(**{name: float(value) if abs(value) < 2**53 else value for name, value in fields.items()})
+
+
+# ---- settings from objects
 
 
 def _as_list(field: str, given: T | Sequence[T], kind: type[T]) -> list[T]:
@@ -86,22 +325,16 @@ def _labels(rows: Sequence[tuple[GaussianMixture, Config, HParams]]) -> list[str
             ", ".join([label, *(f"{name}={field[name]}" for name in others)])
             for label, field in zip(labels, fields, strict=True)
         ]
-    counts, seen = Counter(labels), Counter()
-    for i, label in enumerate(labels):
-        if counts[label] > 1:  # equal fields, but targets that differ in their arrays
-            seen[label] += 1
-            labels[i] = f"{label} ({seen[label]})"
-    return labels
+    return _distinct(labels)  # equal fields, but targets that differ in their arrays
 
 
 def fields_of(target: GaussianMixture, config: Config, hparams: HParams) -> dict[str, Any]:
     """Every field of a setting as one number or one text: the coordinates of its runs in the results."""
     numbers_of_target = {"num_modes": target.num_modes, "target_std": float(np.min(target.stds))}
-    return dataclasses.asdict(config) | dataclasses.asdict(hparams) | numbers_of_target
+    return vars(config) | vars(hparams) | numbers_of_target
 
 
-MAX_SEEDS = 10**6
-"""More runs of one setting than any machine trains, and few enough to be counted one by one."""
+# ---- seeds
 
 
 def check_num_seeds(num: int) -> None:
@@ -110,31 +343,80 @@ def check_num_seeds(num: int) -> None:
         raise ValueError(f"seeds: got {num:,} of them; allowed: at most {MAX_SEEDS:,}")
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
+def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Seeds as a list: distinct whole numbers from 0 to 2^32 - 1."""
-    if isinstance(seeds, numbers.Integral | str | bytes):
+    if isinstance(seeds, Integral | str | bytes) or not hasattr(seeds, "__len__"):
         raise ValueError(f"seeds: got {seeds!r}; allowed: a list of whole numbers, such as range(16)")
-    check_num_seeds(len(seeds))
+    check_num_seeds(len(seeds))  # pyright: ignore[reportArgumentType]
     seeds = list(seeds)
     for seed in seeds:
-        checks.whole("seeds", seed, least=0)
-        if seed >= 2**32:
-            raise ValueError(f"seeds: got {seed}; allowed: below 2**32")
+        checks.whole("seeds", seed, least=0, most=2**32 - 1)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: got {seeds}; allowed: at least one, each once")
     return [int(seed) for seed in seeds]
 
 
-def plan(
-    settings: Sequence[Setting], seeds: Sequence[int], size_of: Callable[[GaussianMixture], Hashable] = lambda _: None
-) -> list[Group]:
-    """Every setting with every seed, in groups that share their programs, in the order of first appearance.
+def parse_seeds(entries: str | int | Sequence[str | int]) -> list[int]:
+    """Whole numbers and ranges 'a:b' (a ... b - 1), one or a list of them, as a list of seeds."""
+    listed = [entries] if isinstance(entries, str | int) else entries
+    if not isinstance(listed, Sequence):
+        raise ValueError(f"seeds: got {entries!r}; allowed: whole numbers, and ranges such as 0:64")
+    parsed: list[range] = []
+    for entry in listed:
+        try:
+            if isinstance(entry, bool | float) or len(str(entry)) > 40:
+                raise ValueError
+            ends = [int(end) for end in str(entry).split(":")]
+        except ValueError:
+            ends = []
+        if len(ends) not in (1, 2):
+            raise ValueError(f"seeds: got {entry!r:.200}; allowed: whole numbers, and ranges such as 0:64")
+        parsed.append(range(*ends) if len(ends) == 2 else range(ends[0], ends[0] + 1))
+    # Not len of a range: it is refused above 2^63.
+    check_num_seeds(sum(max(0, span.stop - span.start) for span in parsed))
+    return check_seeds(list(itertools.chain.from_iterable(parsed)))
 
-    `size_of` a target is what it fixes of the measuring program. It is part of what is shared, for were the largest of
-    a group taken, a run's numbers would depend on its company.
+
+# ---- groups
+
+MOST_RUNS = 512
+"""Runs of a group, unless memory asks for fewer: enough to fill a device, few enough that a group is measured, and its
+state written, in seconds. What a cluster restarts is one group."""
+
+
+def plan(
+    runs: Iterable[tuple[Setting, int]],
+    size_of: Callable[[GaussianMixture], Hashable] = lambda _: None,
+    most: Mapping[Config, int] | None = None,
+    parts: int = 1,
+) -> list[Group]:
+    """Runs in groups that share their programs, kinds in the order of first appearance.
+
+    A kind of more than `most` runs, or of which at least `parts` groups are wanted, is cut into groups of equal size
+    (but for the last).
+
+    Args:
+      runs: (setting, seed) of each.
+      size_of: what a target fixes of the measuring program. It is part of what is shared, for were the largest of a
+        group taken, a run's numbers would depend on its company.
+      most: runs of a group, for each `Config`; `MOST_RUNS` if left out.
+      parts: groups that a kind is cut into at least, where it has so many runs.
     """
-    groups: dict[Any, list[tuple[Setting, int]]] = {}
-    for setting in settings:
-        key = setting.config, setting.target.num_modes, size_of(setting.target)
-        groups.setdefault(key, []).extend((setting, seed) for seed in seeds)
-    return [Group(config, tuple(runs)) for (config, *_), runs in groups.items()]
+    kinds: dict[Any, list[tuple[Setting, int]]] = {}
+    sizes: dict[int, Hashable] = {}
+    for setting, seed in runs:
+        own = id(setting.target)
+        if own not in sizes:
+            sizes[own] = setting.target.num_modes, size_of(setting.target)
+        kinds.setdefault((setting.config, sizes[own]), []).append((setting, seed))
+    groups = []
+    for (config, _), of_kind in kinds.items():
+        limit = MOST_RUNS if most is None else most[config]
+        number = max(math.ceil(len(of_kind) / limit), min(parts, len(of_kind)))
+        size = math.ceil(len(of_kind) / number)
+        groups += [Group(config, tuple(part), size) for part in _batched(of_kind, size)]
+    return groups
+
+
+def _batched(entries: Sequence[T], size: int) -> list[tuple[T, ...]]:
+    return [tuple(entries[first : first + size]) for first in range(0, len(entries), size)]

@@ -4,7 +4,9 @@ Shapes: K modes, N points.
 """
 
 import dataclasses
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +74,10 @@ class GaussianMixture:
         return (low + high) / 2, jnp.max(high - low) / 2
 
 
+_FARTHEST = 1e9  # its square, and the inverse of that, are far from the ends of float32
+_MOST_MODES = 10_000
+
+
 def mixture(means: ArrayLike, stds: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixture:
     """A checked mixture of means (K, 2), one std or K of them, and K positive weights.
 
@@ -80,29 +86,33 @@ def mixture(means: ArrayLike, stds: ArrayLike, weights: ArrayLike | None = None)
     Raises:
       ValueError: a wrong shape, a std or weight that is not positive and finite.
     """
-    means = np.asarray(means, np.float64)
+    means = checks.numbers("means", means)
     if means.ndim != 2 or means.shape[1] != 2 or not len(means) or not np.all(np.isfinite(means)):
         raise ValueError(f"means: got shape {means.shape}; allowed: (number of modes, 2), finite")
     num_modes = len(means)
-    stds = np.asarray(stds, np.float64)
-    weights = np.ones(num_modes) if weights is None else np.asarray(weights, np.float64)
+    stds = checks.numbers("std", stds)
+    weights = np.ones(num_modes) if weights is None else checks.numbers("weights", weights)
     for name, values, shapes in (("std", stds, ((), (num_modes,))), ("weights", weights, ((num_modes,),))):
         if values.shape not in shapes:
             raise ValueError(f"{name}: got shape {values.shape}; allowed: one per mode, {num_modes}")
         checks.number(name, values, 0, above=True)
-    stds = np.broadcast_to(stds, num_modes)
-    return GaussianMixture(
-        means=jnp.asarray(means, jnp.float32),
-        stds=jnp.asarray(stds, jnp.float32),
-        weights=jnp.asarray(weights / weights.sum(), jnp.float32),
-    )
+    # Within float32 of one already: as they are, so that a mixture read back from its own numbers has the same bits.
+    total = weights.sum()
+    weights = weights if abs(total - 1) < 1e-6 else weights / total
+    # In float32, what it is computed in, where 1e-60 is zero and 1e60 infinite.
+    with np.errstate(over="ignore", under="ignore"):
+        means, weights, stds = (np.asarray(x, np.float32) for x in (means, weights, np.broadcast_to(stds, num_modes)))
+    checks.number("means", np.abs(means), 0, _FARTHEST)
+    checks.number("std", stds, 1 / _FARTHEST, _FARTHEST)
+    checks.number("weights", weights, 0, above=True)
+    return GaussianMixture(means=jnp.asarray(means), stds=jnp.asarray(stds), weights=jnp.asarray(weights))
 
 
 def ring(
     num_modes: int = 8, radius: float = 1.0, std: float = 0.02, weights: ArrayLike | None = None
 ) -> GaussianMixture:
     """`num_modes` modes evenly on a circle; the first at angle 0, and no mode twice."""
-    checks.whole("num_modes", num_modes)
+    checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.number("radius", radius, 0, above=True)
     angle = 2 * np.pi * np.arange(num_modes) / num_modes
     return mixture(radius * np.stack([np.cos(angle), np.sin(angle)], axis=1), std, weights)
@@ -115,7 +125,7 @@ def grid(
 
     The defaults are PacGAN's (Lin et al. 2018): 25 modes, spacing 2, std 0.05.
     """
-    checks.whole("num_modes", num_modes)
+    checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.number("spacing", spacing, 0, above=True)
     side = int(np.rint(np.sqrt(num_modes)))
     if side * side != num_modes:
@@ -129,7 +139,7 @@ def spiral(
     num_modes: int = 20, radius: float = 1.0, turns: float = 2.0, std: float = 0.02, weights: ArrayLike | None = None
 ) -> GaussianMixture:
     """Modes at equal steps of angle along an Archimedean spiral of `turns` turns that ends at `radius`."""
-    checks.whole("num_modes", num_modes)
+    checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.number("radius", radius, 0, above=True)
     checks.number("turns", turns, 0, above=True)
     share = (np.arange(num_modes) + 1) / num_modes
@@ -141,7 +151,7 @@ def random(
     num_modes: int = 8, radius: float = 1.0, std: float = 0.02, layout_seed: int = 0, weights: ArrayLike | None = None
 ) -> GaussianMixture:
     """Modes uniform in the square [-radius, radius]^2, fixed by `layout_seed`."""
-    checks.whole("num_modes", num_modes)
+    checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.whole("layout_seed", layout_seed, least=0)
     checks.number("radius", radius, 0, above=True)
     return mixture(np.random.default_rng(layout_seed).uniform(-radius, radius, (num_modes, 2)), std, weights)
@@ -151,7 +161,7 @@ def line(
     num_modes: int = 5, spacing: float = 1.0, std: float = 0.1, weights: ArrayLike | None = None
 ) -> GaussianMixture:
     """A one-dimensional mixture embedded in the plane: modes on the first axis, `spacing` apart, centred."""
-    checks.whole("num_modes", num_modes)
+    checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.number("spacing", spacing, 0, above=True)
     x = spacing * (np.arange(num_modes) - (num_modes - 1) / 2)
     return mixture(np.stack([x, np.zeros(num_modes)], axis=1), std, weights)
@@ -164,3 +174,27 @@ TARGETS: dict[str, Callable[..., GaussianMixture]] = {
     "random": random,
     "line": line,
 }
+
+
+def build(target: str = "ring", **options: Any) -> GaussianMixture:
+    """A target by name: one of `TARGETS` with its options, or 'mixture' with means (x and y of each, flat) and stds.
+
+    Raises:
+      ValueError: no such target, an option that it does not take, a value that it cannot have.
+    """
+    checks.choice("target", target, (*TARGETS, "mixture"))
+    constructor = _flat_mixture if target == "mixture" else TARGETS[target]
+    known = inspect.signature(constructor).parameters
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{name}: not an option of target {target!r}; allowed: {', '.join(known)}")
+    return constructor(**options)
+
+
+def _flat_mixture(
+    means: Sequence[float] = (), stds: Sequence[float] = (), weights: Sequence[float] | None = None
+) -> GaussianMixture:
+    flat = checks.numbers("means", means)
+    if flat.ndim != 1 or flat.size % 2:
+        raise ValueError(f"means: got shape {flat.shape}; allowed: x and y of each mode, one after the other")
+    return mixture(flat.reshape(-1, 2), stds, weights)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Nothing is taken from, or left in, the user's cache of compiled programs; of processes that tests start, too.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
 
 import hypothesis
 import jax

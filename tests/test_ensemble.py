@@ -290,7 +290,7 @@ class TestPrograms:
         many = Many(config, list(seeds), block_size)
         assert len(many.ensemble.devices) == 2
         program: Any = ensemble._advance_program(config, many.ensemble.devices, block_size)
-        text = program.lower(np.int32(1), many.states, many.runs, np.int32(3)).compile().as_text()
+        text = program.lower(np.array([0, 1], np.int32), many.states, many.runs, np.int32(3)).compile().as_text()
         assert "while" in text
         assert [name for name in COLLECTIVES if name in text] == []
 

@@ -218,7 +218,10 @@ class TestObjectives:
     def test_gradient_norm_of_the_other(self, player):
         """weight / 2 * |gradient of the other's loss|^2, by central differences in each of its parameters."""
         config = dataclasses.replace(SMALL, gen_width=3, disc_width=3, loss="non_saturating")
-        plain, state, batch = self.losses(config)
+        _, state, _ = self.losses(config)
+        # Off zero, where a sample for which all of G's units are dead would sit on a kink of every unit of D.
+        biased = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), state.params)
+        plain, state, batch = self.losses(config, state=dataclasses.replace(state, params=biased))
         penalized, *_ = self.losses(
             dataclasses.replace(config, gradient_norm=player), HParams(gradient_norm_weight=0.7), state
         )
@@ -237,7 +240,7 @@ class TestObjectives:
                     )
                     sides.append(self.losses_of(config)(dataclasses.replace(state, params=params), batch)[other])
                 total += ((float(sides[0]) - float(sides[1])) / (2 * step)) ** 2
-        assert penalized[mine] - plain[mine] == pytest.approx(0.35 * total, rel=2e-2)
+        assert penalized[mine] - plain[mine] == pytest.approx(0.35 * total, rel=1e-3)
         assert penalized[other] == pytest.approx(plain[other], rel=1e-6)
 
     @functools.cache  # noqa: B019
