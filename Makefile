@@ -30,7 +30,7 @@ run: $(VENV)/.stamp-run ## the first experiment: what a GAN's loss says beside t
 test: $(VENV)/.stamp-dev ## the tests, without the slow ones
 	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-slow: $(VENV)/.stamp-dev ## the tests marked slow
+slow: $(VENV)/.stamp-slow ## the tests marked slow
 	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff check, ruff format --check, pyright; changes nothing
@@ -50,7 +50,7 @@ constraints: ## write constraints.txt anew from pyproject.toml (UPGRADE=1: newes
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	"$(PYTHON)" -m venv "$$dir/venv" && "$$dir/venv/bin/python" -m pip -q --disable-pip-version-check install uv && \
 	cp constraints.txt "$$dir/constraints.txt" && \
-	"$$dir/venv/bin/uv" pip compile -q --universal --python-version 3.11 --no-header --no-annotate --extra dev \
+	"$$dir/venv/bin/uv" pip compile -q --universal --python-version 3.11 --no-header --no-annotate --extra dev --extra ray \
 		$(if $(UPGRADE),--upgrade) --output-file "$$dir/constraints.txt" pyproject.toml && \
 	if grep -nE '://|^ *-' "$$dir/constraints.txt"; then \
 		echo 'constraints: an address or an option got into the output; constraints.txt is left as it was' >&2; exit 1; fi && \
@@ -69,6 +69,10 @@ $(VENV)/.stamp-run: $(INPUTS)
 $(VENV)/.stamp-dev: $(INPUTS)
 	$(call install,.[dev],about a minute and a half)
 	@touch "$@" "$(VENV)/.stamp-run"
+
+$(VENV)/.stamp-slow: $(INPUTS)
+	$(call install,.[dev,ray],two minutes: Ray is large)
+	@touch "$@" "$(VENV)/.stamp-dev" "$(VENV)/.stamp-run"
 
 $(VENV)/.stamp-bench: $(INPUTS)
 	$(call install,.[bench],several minutes: PyTorch is large)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -21,18 +22,21 @@ def use_cache() -> None:
     Left alone where jax's own settings name a folder (JAX_COMPILATION_CACHE_DIR) or switch the cache off
     (JAX_ENABLE_COMPILATION_CACHE=0), and where the folder cannot be written to.
     """
-    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config  # whose fields type checkers do not know
+    if config.jax_compilation_cache_dir is not None or not config.jax_enable_compilation_cache:
         return
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     # Programs for one processor may not run on another, and home folders are shared.
-    folder = Path(base) / "gandyn" / f"programs-{_processor()}"
+    # jax's keys do not tell programs that were compiled in haste from others, though their last digits differ.
+    haste = "-in-haste" if config.values.get("jax_disable_most_optimizations") else ""
+    folder = Path(base) / "gandyn" / f"programs-{_processor()}{haste}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

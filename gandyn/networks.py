@@ -64,38 +64,31 @@ MINIBATCH_LAYERS: dict[str, str] = {
     "discrimination": "closeness to the batch under 8 learned maps to 4 dimensions; Salimans et al. 2016, section 3.2",
 }
 
-# A product with so few outputs leaves most of a matrix unit idle. As multiply-adds it fuses with its neighbours, unless
-# the sum is so short that the CPU compiler makes a chain of single additions of it (benchmarks/NOTES.md).
 _NARROW = 4
-_SHORT = 32
+"""Outputs of a product that has too few to fill a matrix unit."""
 
 
 @jax.custom_jvp
-def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x @ kernel, whose derivative by the kernel is the product of a stored x^T instead of one that transposes x.
-
-    On CPU a product that sums over the rows of both its sides takes twice as long (benchmarks/NOTES.md).
-    """
+def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x (B, I) times kernel (I, O): (B, O), with derivatives in the forms that are fastest (benchmarks/NOTES.md)."""
     return x @ kernel
 
 
-@_product.defjvp
-def _product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple:
+@_matmul.defjvp
+def _matmul_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple:
     (x, kernel), (dx, dkernel) = primals, tangents
-    # Without the barrier the compiler makes the transpose a part of the product again.
+    y = _matmul(x, kernel)
+    if kernel.shape[1] <= _NARROW:
+        return y, _multiply_add(dx, kernel) + _multiply_add(x, dkernel)
+    # The gradient by the kernel is then the product of a stored x^T. On CPU one that sums over the rows of both its
+    # sides takes twice as long, and without the barrier the compiler makes that of it.
     transposed = jax.lax.optimization_barrier(x.T)
-    by_kernel = jax.lax.dot_general(transposed, dkernel, (((0,), (0,)), ((), ())))
-    return _product(x, kernel), _product(dx, kernel) + by_kernel
+    return y, _matmul(dx, kernel) + jax.lax.dot_general(transposed, dkernel, (((0,), (0,)), ((), ())))
 
 
-def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x (B, I) times kernel (I, O): (B, O)."""
-    fan_in, fan_out = kernel.shape
-    if fan_out > _NARROW:
-        return _product(x, kernel)
-    if fan_in <= _SHORT:
-        return x @ kernel
-    return jnp.stack([jnp.sum(x * kernel[None, :, j], axis=1) for j in range(fan_out)], axis=1)
+def _multiply_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same product as sums, whose transposes fuse with their neighbours."""
+    return jnp.stack([jnp.sum(x * column[None, :], axis=1) for column in kernel.T], axis=1)
 
 
 class Dense(nn.Module):

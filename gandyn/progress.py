@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -14,6 +15,9 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
         return Text("" if rate is None else f"{rate:,.0f} run-steps/s")
+
+
+_WIDTH = 32
 
 
 class Bar:
@@ -35,12 +39,13 @@ class Bar:
 
     def __call__(self, label: str, done: int, *, anew: bool = True) -> None:
         """See `training.Report`."""
+        label = label if len(label) <= _WIDTH else label[: _WIDTH - 1] + "…"  # the rest of the line is for the bar
         if anew:
-            self._bar.update(self._task, description=label, advance=done)
+            self._bar.update(self._task, description=escape(label), advance=done)
         else:
             # What was done before tells nothing of the speed.
             completed = self._bar.tasks[self._task].completed + done
-            self._bar.reset(self._task, description=label, completed=int(completed))
+            self._bar.reset(self._task, description=escape(label), completed=int(completed))
 
 
 class Lines:
@@ -64,8 +69,9 @@ class Lines:
         if now - self._last < self._every and (self._done < self._total or self._every == math.inf):
             return
         self._last = now
-        rate = self._anew / (now - self._start)
-        left = f", {duration((self._total - self._done) / rate)} left" if rate else ""
+        rate, remaining = self._anew / (now - self._start), self._total - self._done
+        # At first most of the time goes into compiling, and tells nothing of what is left.
+        left = f", {duration(remaining / rate)} left" if remaining and self._anew > 0.02 * self._total else ""
         print(f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {label}", file=sys.stderr, flush=True)
 
 

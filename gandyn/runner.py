@@ -141,12 +141,13 @@ def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
     try:
         store.check_output(folder, overwrite)
     except ValueError as error:
+        differences: list[str] = []
         with contextlib.suppress(ValueError, OSError):
             there = sweep_file.parse(store.read_manifest(folder)["configuration"])
             differences = sweep_file.differences(there, sweep_)
-            if differences:
-                raise ValueError(f"{error}. They are of another sweep: {'; '.join(differences)}") from None
-        raise
+        if not differences:
+            raise
+        raise ValueError(f"{error}. They are of another sweep: {'; '.join(differences)}") from None
 
 
 def resume(

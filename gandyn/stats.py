@@ -359,10 +359,16 @@ def implied_modes(results: xr.Dataset, player: Literal["disc", "gen"]) -> NDArra
     if f"best_loss_{player}" not in results:
         raise ValueError(f"implied_modes: the results have no best_loss_{player}")
     loss, curves = values(results, f"loss_{player}"), np.asarray(results[f"best_loss_{player}"].values, float)
-    inverses = [_inverse(curve[:k]) for curve, k in zip(curves, num_modes(results), strict=True)]
-    unknown = np.full(loss.shape[1], _NAN)
-    rows = [unknown if inverse is None else inverse(x) for inverse, x in zip(inverses, loss, strict=True)]
-    return np.stack(rows) if rows else loss
+    # Runs of one target and loss share their curve.
+    sharing: dict[bytes, list[int]] = {}
+    for run, (curve, k) in enumerate(zip(curves, num_modes(results), strict=True)):
+        sharing.setdefault(curve[:k].tobytes(), []).append(run)
+    implied = np.full(loss.shape, _NAN)
+    for curve, runs in sharing.items():
+        inverse = _inverse(np.frombuffer(curve))
+        if inverse is not None:
+            implied[runs] = inverse(loss[runs])
+    return implied
 
 
 def implied_disagreement(results: xr.Dataset) -> NDArray:

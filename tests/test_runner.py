@@ -1,8 +1,11 @@
 """The host loop: what it records, what it refuses, what an interrupt leaves."""
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +19,7 @@ import pytest
 import xarray as xr
 
 import gandyn
-from gandyn import cli, runner
+from gandyn import cli, interrupts, records, runner, status, store, sweep_file, training
 from gandyn.measure import MeasureConfig, metrics_of
 
 
@@ -133,9 +136,9 @@ def test_diverged_run_is_flagged_and_its_neighbours_are_not():
         ({"num_steps": 10.5}, "num_steps: got 10.5"),
         ({"seeds": [0.5]}, "seeds: got 0.5"),
         ({"config": "hinge"}, "config: got 'hinge'"),
-        ({"seeds": range(300_000), "num_steps": 10**6}, "memory: 300000 runs need about"),
-        ({"config": gandyn.Config(gen_width=10**6)}, "memory: 3 runs need about"),
-        ({"measure_config": gandyn.MeasureConfig(keep_samples=10**9)}, "memory: 3 runs need about"),
+        ({"seeds": range(300_000), "num_steps": 10**6}, "disk: 300000 runs need about"),
+        ({"config": gandyn.Config(gen_width=60_000)}, "memory: 3 runs need about"),
+        ({"measure_config": gandyn.MeasureConfig(keep_samples=2**20), "seeds": range(4000)}, "disk: 4000 runs need about"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written_or_compiled(given, message, tmp_path, monkeypatch):
@@ -185,6 +188,152 @@ def test_a_second_run_with_other_numbers_compiles_nothing(caplog):
     assert [message for message in compiled if "everywhere" in message] == []
 
 
+# ---- gone on with, extended, replayed
+
+
+def assert_same_runs(found: xr.Dataset, expected: xr.Dataset) -> None:
+    """Every variable of every run, told by recipe and seed, is the same to the bit at the steps of `expected`."""
+    rows = {key: i for i, key in enumerate(zip(found.recipe.values, found.seed.values))}
+    assert rows.keys() == set(zip(expected.recipe.values, expected.seed.values))
+    order = [rows[key] for key in zip(expected.recipe.values, expected.seed.values)]
+    found = found.isel(run=order).sel(step=expected.step.values)
+    for name, variable in expected.data_vars.items():
+        np.testing.assert_array_equal(found[name].values, variable.values, err_msg=str(name))
+
+
+BOTH = gandyn.sweep.make_settings(
+    RING, [TINY, gandyn.Config(loss="hinge", gen_width=8, disc_width=8, batch_size=16)], gandyn.HParams()
+)
+# The path remembers the last deep measurement, so it must outlive a stop; test_faults.py has the other deep ones.
+DEEP = dataclasses.replace(FAST, deep=("path",), num_deep_nodes=64, num_transport=64)
+SWEEP = gandyn.Sweep(BOTH, range(3), 60, 10, 20, DEEP)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a sweep that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("sweep") / "whole"
+    gandyn.run_sweep(SWEEP, folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_sweep_that_is_stopped_again_and_again(whole, tmp_path, monkeypatch):
+    """A stop at every 23rd safe point: a checkpoint, and on from there."""
+    out, looks = tmp_path / "out", itertools.count(1)
+    check = interrupts.Stop.check
+
+    def sometimes(stop):
+        stop.signum = signal.SIGTERM if next(looks) % 23 == 0 else 0
+        check(stop)
+
+    monkeypatch.setattr(interrupts.Stop, "check", sometimes)
+    stops = 0
+    with contextlib.suppress(interrupts.Stopped):
+        stops += 1
+        gandyn.run_sweep(SWEEP, out, progress=False, checkpoint_every=0)
+    while gandyn.open_results(out).attrs["status"] != "complete":
+        assert gandyn.open_results(out).attrs["status"] == "interrupted"
+        assert "gandyn resume" in status.status(out)
+        with contextlib.suppress(interrupts.Stopped):
+            stops += 1
+            gandyn.resume(out, progress=False, checkpoint_every=0)
+        assert stops < 50
+    assert stops > 2
+    assert_same_runs(gandyn.open_results(out), gandyn.open_results(whole))
+
+
+def test_more_seeds_and_more_steps(copy, tmp_path):
+    """The extended folder is that of the larger sweep; old measurements stay, runs keep their numbers."""
+    before = gandyn.open_results(copy).load()
+    extended = gandyn.extend(copy, seeds=[7], num_steps=75, progress=False)
+    larger = dataclasses.replace(SWEEP, seeds=(0, 1, 2, 7), num_steps=75)
+    assert_same_runs(extended, gandyn.run_sweep(larger, tmp_path / "larger", progress=False))
+    np.testing.assert_array_equal(extended.seed.values[:6], before.seed.values)
+    assert extended.attrs["status"] == "complete"
+    assert not list(copy.glob("group-000.zarr"))  # copied to a longer one
+    assert sweep_file.parse(extended.attrs["configuration"]).seeds == (0, 1, 2, 7)
+
+
+def test_an_end_off_the_grid_stays_when_the_runs_go_on(tmp_path):
+    short = dataclasses.replace(SWEEP, settings=BOTH[:1], seeds=[4], num_steps=25)
+    gandyn.run_sweep(short, tmp_path / "short", progress=False)
+    longer = gandyn.extend(tmp_path / "short", num_steps=60, progress=False)
+    assert longer.step.values.tolist() == [0, 10, 20, 25, 30, 40, 50, 60]
+    whole = gandyn.run_sweep(dataclasses.replace(short, num_steps=60), progress=False)
+    assert_same_runs(longer.drop_vars([name for name in longer if "verdict" in name]), whole.drop_vars(
+        [name for name in whole if "verdict" in name]
+    ))  # fmt: skip
+    assert np.isfinite(longer.displaced_gen.sel(step=25)).all()
+
+
+def test_replay_of_one_run(whole):
+    again = gandyn.replay(whole, 4, measure_every=1, steps=(25, 45), progress=False)
+    assert again.results.step.values.tolist() == list(range(25, 46))
+    assert (again.compared, again.differences) == (2, {})
+    assert again.results.seed.values.tolist() == [1]
+    assert again.results.loss.values.tolist() == ["hinge"]
+    assert np.isfinite(again.results.value).all()
+
+
+def test_replay_finds_what_is_not_the_same(copy):
+    writer = store.reopen(copy)
+    metrics = writer.groups[0].arrays["metrics"]
+    position = list(writer.groups[0].spec.metrics).index("jsd")
+    values = metrics[...]
+    values[position, 1, 3] = np.nextafter(values[position, 1, 3], 1)
+    metrics[...] = values
+    again = gandyn.replay(copy, 1, progress=False)
+    assert again.differences == {"jsd": 30}
+
+
+def test_what_cannot_be_gone_on_with(copy, monkeypatch):
+    with pytest.raises(ValueError, match="seeds: got 0:2, which .* has"):
+        gandyn.extend(copy, seeds=[0, 1, 9])
+    with pytest.raises(ValueError, match="num_steps: got 60; allowed: more than the 60"):
+        gandyn.extend(copy, num_steps=60)
+    with pytest.raises(ValueError, match="nothing to add"):
+        gandyn.extend(copy)
+    with pytest.raises(ValueError, match="run: got 6; allowed: 0 to 5"):
+        gandyn.replay(copy, 6)
+    with pytest.raises(ValueError, match=r"another sweep: seeds: \(0, 1, 2\) there, \(5,\) here"):
+        gandyn.run_sweep(dataclasses.replace(SWEEP, seeds=[5]), copy)
+    versions = records._versions()
+    monkeypatch.setattr(records, "_versions", lambda: versions | {"jaxlib": "9.9"})
+    with pytest.raises(ValueError, match=f"jaxlib {versions['jaxlib']} there, 9.9 here"):
+        gandyn.resume(copy)
+    assert gandyn.resume(copy, anyway=True, progress=False).attrs["status"] == "complete"
+
+
+def test_a_group_that_fails_does_not_stop_the_rest(whole, tmp_path, monkeypatch):
+    out, trained = tmp_path / "out", training.train
+
+    def train(writer, index, *rest, **more):
+        if index == 0:
+            raise RuntimeError("out of luck")
+        trained(writer, index, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", train)
+        with (
+            pytest.warns(RuntimeWarning, match="going on with the others"),
+            pytest.raises(ExceptionGroup, match="1 of 2 groups") as caught,
+        ):
+            gandyn.run_sweep(SWEEP, out, progress=False)
+    assert "out of luck" in str(caught.value.exceptions[0])
+    results = gandyn.open_results(out)
+    assert results.attrs["status"] == "failed"
+    assert np.isnan(results.value.values[:3]).all()
+    assert np.isfinite(results.value.values[3:]).all()
+    assert "out of luck" in status.status(out)
+    assert_same_runs(gandyn.resume(out, progress=False), gandyn.open_results(whole))
+
+
 LONG = """
 import gandyn, sys
 gandyn.run(
@@ -213,7 +362,7 @@ def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     cut = gandyn.open_results(out)
-    assert cut.attrs["status"] == ("interrupted" if how == signal.SIGINT else "running")
+    assert cut.attrs["status"] == "interrupted"
     done = np.isfinite(cut.value.values).all(axis=0)
     count = int(done.sum())
     assert seen <= count < cut.sizes["step"]
