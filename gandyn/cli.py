@@ -33,6 +33,7 @@ from gandyn import (
     report,
     results,
     runner,
+    stats,
     status,
     sweep,
     sweep_file,
@@ -293,9 +294,11 @@ def parse(options: type[T], arguments: Sequence[str], prog: str, description: st
 
 
 def _leaves(options: type) -> dict[str, Any]:
-    """Field -> type, of a dataclass and those in it."""
+    """Flag -> type, of a dataclass and those in it."""
     leaves = {}
-    for name, kind in get_type_hints(options).items():
+    for name, kind in get_type_hints(options, include_extras=True).items():
+        if get_origin(kind) is Annotated:  # by its position
+            continue
         leaves |= _leaves(kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else {name: kind}
     return leaves
 
@@ -348,13 +351,18 @@ _FILE = (
 )
 
 
-def _file_first(arguments: list[str]) -> str:
-    return arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
+def _file_first(arguments: list[str], command: str) -> str:
+    if arguments and not arguments[0].startswith("-"):
+        return arguments.pop(0)
+    for argument in arguments:
+        if argument.endswith(".toml"):
+            raise ValueError(f"{argument}: got it behind an option; allowed: first, as gandyn {command} {argument} ...")
+    return ""
 
 
 def run_command(arguments: list[str]) -> None:
     """`gandyn run`."""
-    file = _file_first(arguments)
+    file = _file_first(arguments, "run")
     description = (
         "Train many GANs and measure the truth beside their losses: gandyn run [FILE.toml] [OPTIONS]. " + _FILE
     )
@@ -366,7 +374,7 @@ def run_command(arguments: list[str]) -> None:
 
 def sweep_command(arguments: list[str]) -> None:
     """`gandyn sweep`."""
-    file = _file_first(arguments)
+    file = _file_first(arguments, "sweep")
     description = "Print the plan of a grid of settings, and run all of it: gandyn sweep FILE.toml [OPTIONS]. " + _FILE
     options = parse(SweepOptions, arguments, "gandyn sweep", description)
     if not file:
@@ -374,7 +382,10 @@ def sweep_command(arguments: list[str]) -> None:
     engine = runner.Engine() if options.dry_run else options.on.make()
     sweep_, out, overwrite = _sweep_of(options, file, arguments)
     if engine.leads:
-        print(planning.make(sweep_, parts=engine.parts).describe(), flush=True)
+        plan = planning.make(sweep_, parts=engine.parts)
+        print(plan.describe(), flush=True)
+        if options.dry_run:
+            plan.check_fits(out)
     if options.dry_run:
         return
     runner.run_sweep(sweep_, out, overwrite=overwrite, checkpoint_every=options.checkpoint_every, engine=engine)
@@ -382,9 +393,15 @@ def sweep_command(arguments: list[str]) -> None:
         _say_results(out)
 
 
+MOST_RECIPES = 40
+"""Recipes whose table is printed unasked."""
+
+
 def _say_results(out: Path) -> None:
-    print(report.summary(results.open_results(out)))
-    print(f"\nresults: {out}    a page of them: gandyn report {out}")
+    found = results.open_results(out)
+    many = len(stats.recipes(found)) > MOST_RECIPES
+    print(status.status(out) if many else report.summary(found))
+    print(f"\nresults: {out}    a page of them: gandyn report {out}" + (f"    a table: gandyn show {out}" if many else ""))
 
 
 def resume_command(arguments: list[str]) -> None:

@@ -154,19 +154,26 @@ class Config:
             if get_origin(field.type) is Literal:
                 checks.choice(field.name, getattr(self, field.name), get_args(field.type))
             elif field.type is bool and not isinstance(getattr(self, field.name), bool):
-                raise ValueError(f"{field.name}: got {getattr(self, field.name)!r}; allowed: True, False")
-        sizes = ("batch_size", "packing", "latent_dim", "gen_width", "disc_width", "maxout_pieces")
-        for name in (*sizes, "disc_steps", "gen_steps", "unroll_steps"):
-            checks.whole(name, getattr(self, name))
-        for name in ("dataset_size", "gen_fourier", "disc_fourier"):
-            checks.whole(name, getattr(self, name), least=0)
-        for name in ("gen_depth", "disc_depth"):
-            checks.whole(name, getattr(self, name), least=0, most=_MOST_LAYERS)
+                raise ValueError(f"{field.name}: got {getattr(self, field.name)!r:.200}; allowed: True, False")
+        for name, (least, most) in _SIZES.items():
+            checks.whole(name, getattr(self, name), least, most)
         for name in ("lookahead", "num_classes"):
-            checks.whole(name, getattr(self, name), least=0)
             if getattr(self, name) == 1:
                 raise ValueError(f"{name}: got 1; allowed: 0 (none), or a whole number of at least 2")
+        self._refuse_too_many_coordinates()
         self._refuse_what_makes_no_sense()
+
+    def _refuse_too_many_coordinates(self) -> None:
+        """Raises where a pack of pairs, and what a penalty draws for it, has more coordinates than Sobol points do."""
+        others = pair_coordinates(self) - self.latent_dim + 2  # of a pair: data, noise, and two for the penalty
+        most = (_MOST_COORDINATES - 1) // self.packing - others
+        if self.latent_dim > most > 0:
+            reason = f" with packing={self.packing}" if self.packing > 1 else ""
+            raise ValueError(f"latent_dim: got {self.latent_dim:,}; allowed{reason}: at most {most:,}")
+        if self.latent_dim > most:
+            raise ValueError(
+                f"packing: got {self.packing:,}; allowed: at most {(_MOST_COORDINATES - 1) // (others + 1):,}"
+            )
 
     def _refuse_what_makes_no_sense(self) -> None:
         """Raises for the first field that another one leaves no meaning, with the reason."""
@@ -214,7 +221,26 @@ class Config:
             only("minibatch_layer", "none", because=reason)
 
 
-_MOST_LAYERS = 100  # each is compiled by itself
+_MOST_COORDINATES = 21_201  # of SciPy's Sobol points
+_SIZES: dict[str, tuple[int, int]] = {
+    "batch_size": (1, 2**20),
+    "packing": (1, _MOST_COORDINATES),
+    "latent_dim": (1, 2**31 - 1),
+    "gen_width": (1, 2**16),
+    "disc_width": (1, 2**16),
+    "maxout_pieces": (1, 1_000),
+    "gen_fourier": (0, 2**16),
+    "disc_fourier": (0, 2**16),
+    "gen_depth": (0, 100),  # each layer is compiled by itself
+    "disc_depth": (0, 100),
+    "disc_steps": (1, 10**6),
+    "gen_steps": (1, 10**6),
+    "unroll_steps": (1, 1_000),  # all are kept for the way back
+    "dataset_size": (0, 2**23),  # the digits of a uniform, which picks from it
+    "num_classes": (0, 2**31 - 1),
+    "lookahead": (0, 2**31 - 1),
+}
+"""Least and most of what is counted."""
 _DEFAULT = Config.__new__(Config)  # the class's own defaults, for its checks
 
 
@@ -290,30 +316,45 @@ class HParams:
     def __post_init__(self) -> None:
         # jax rebuilds this class around tracers and placeholders; only what a person gave is checked.
         given = {
-            name: value for name, value in vars(self).items() if isinstance(value, int | float | str | bytes | None)
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, int | float | np.number | str | bytes | None)
         }
-        for names, bounds in _BOUNDS.items():
+        for names, (bounds, in_float32) in _BOUNDS.items():
             for name in given.keys() & set(names):
                 checks.number(name, given[name], **bounds)
+                checks.number(name, given[name], **in_float32)
 
 
-_ANY = {"low": -jnp.inf}
-_NOT_NEGATIVE = {"low": 0}
-_POSITIVE = {"low": 0, "above": True}
-_BOUNDS: dict[tuple[str, ...], dict[str, Any]] = {
+# In float32, what they are computed in, 1e-60 is zero, 1e60 infinite, and 0.99999999 one.
+_LEAST, _MOST, _BELOW_ONE = 1e-30, 1e38, 1 - 2.0**-24
+_ANY = {"low": -jnp.inf}, {"low": -_MOST, "high": _MOST}
+_NOT_NEGATIVE = {"low": 0}, {"low": 0, "high": _MOST}
+_POSITIVE = {"low": 0, "above": True}, {"low": _LEAST, "high": _MOST}
+_BOUNDS: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {
     ("lr_gen", "lr_disc", "penalty_weight", "gradient_norm_weight", "init_scale", "fourier_scale"): _NOT_NEGATIVE,
     ("weight_decay", "warmup_steps", "decay_steps", "noise_std", "noise_steps", "disc_tolerance"): _NOT_NEGATIVE,
     ("eps", "clip_bound", "truncation", "alpha_disc", "alpha_gen"): _POSITIVE,
-    ("beta1_gen", "beta1_disc"): {"low": -1, "high": 1, "above": True, "below": True},
-    ("beta2_gen", "beta2_disc", "ema_decay"): {"low": 0, "high": 1, "below": True},
-    ("top_k_share", "top_k_decay"): {"low": 0, "high": 1, "above": True},
-    ("lr_final", "lookahead_rate", "label_smoothing"): {"low": 0, "high": 1},
+    ("beta1_gen", "beta1_disc"): (
+        {"low": -1, "high": 1, "above": True, "below": True},
+        {"low": -_BELOW_ONE, "high": _BELOW_ONE},
+    ),
+    ("beta2_gen", "beta2_disc", "ema_decay"): (
+        {"low": 0, "high": 1, "below": True},
+        {"low": 0, "high": _BELOW_ONE},
+    ),
+    ("top_k_share", "top_k_decay"): ({"low": 0, "high": 1, "above": True}, {"low": _LEAST, "high": 1}),
+    ("lr_final", "lookahead_rate", "label_smoothing"): ({"low": 0, "high": 1}, {"low": 0, "high": 1}),
     ("adjustment", "label_fake", "label_real", "label_gen"): _ANY,
 }
+"""What each of these can be, and what of that float32 tells from its ends."""
 
 
 def check(target: GaussianMixture, config: Config, hparams: HParams) -> None:
-    """Raises ValueError for what each of the three allows alone but not together."""
+    """Raises ValueError for what each of the three allows alone but not together, or is more than one number."""
+    for name, value in vars(hparams).items():
+        if type(value) not in (float, int):
+            checks.number(name, value, -_MOST, _MOST)
     if config.num_classes > target.num_modes:
         raise ValueError(
             f"num_classes: got {config.num_classes}; allowed with a target of {target.num_modes} modes: "

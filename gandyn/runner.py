@@ -110,8 +110,7 @@ def run_sweep(
 
     Returns, raises: as `run`.
     """
-    checks.number("checkpoint_every", checkpoint_every, 0)
-    engine = engine or Engine()
+    engine = _checked(engine, checkpoint_every)
     plan = planning.make(sweep_, parts=engine.parts, in_memory=out is None)
     plan.check_fits(None if out is None else Path(out))
     specs = [records.group_spec(group, sweep_.steps, sweep_.measured) for group in plan.groups]
@@ -134,6 +133,11 @@ def run_sweep(
         engine.ready()
         engine.execute(folder, sweep_, groups, progress, checkpoint_every)
     return results.open_results(folder)
+
+
+def _checked(engine: "Engine | None", checkpoint_every: float) -> "Engine":
+    checks.number("checkpoint_every", checkpoint_every, 0)
+    return engine or Engine()
 
 
 def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
@@ -174,7 +178,7 @@ def resume(
       ValueError: it holds no results; another process writes it; versions or devices are others.
     """
     folder = Path(path)
-    engine = engine or Engine()
+    engine = _checked(engine, checkpoint_every)
     store.read_manifest(folder)  # before a lock is put into what may be no results folder
     with engine.holds(folder):
         engine.ready()
@@ -206,7 +210,7 @@ def extend(
     Raises:
       FileNotFoundError, ValueError: as `resume`; seeds that are there; fewer steps.
     """
-    engine = engine or Engine()
+    engine = _checked(engine, checkpoint_every)
     folder = Path(path)
     store.read_manifest(folder)
     with engine.holds(folder):

@@ -34,7 +34,7 @@ def status(path: str | os.PathLike[str]) -> str:
         if progress.error:
             failed.append(progress.error)
         recipes = list(dict.fromkeys(spec.coords["recipe"]))
-        label = ", ".join(recipes[:3]) + (f", ... ({len(recipes)} recipes)" if len(recipes) > 3 else "")
+        label = "; ".join(recipes[:3]) + (f"; ... ({len(recipes)} recipes)" if len(recipes) > 3 else "")
         rows.append(
             (f"{index}", state, f"{spec.size}", f"{progress.step:,} of {spec.steps[-1]:,}",
              duration(progress.wall_time_s), stats.printable(label))

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from gandyn import checks, presets, sweep
+from gandyn import checks, presets, stats, sweep
 from gandyn.measure import MeasureConfig
 from gandyn.sweep import Setting, Sweep
 
@@ -44,6 +44,7 @@ MEASURE_FIELDS = tuple(field.name for field in dataclasses.fields(MeasureConfig)
 RUN_FIELDS = ("seeds", "num_steps", "measure_every", "deep_every", "title")
 _TABLES = ("target", "config", "hparams", "measure")
 _GRIDS = ("product", "zip", "recipe")
+_DEEPEST = 2
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def read(path: str | Path) -> dict[str, Any]:
             content = tomllib.load(file)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, UnicodeDecodeError, too many digits
         raise ValueError(f"{path}: not TOML: {error}") from None
     return flatten(content, str(path))
 
@@ -71,18 +72,37 @@ def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         for key, entry in own.items():
             known = (*RUN_FIELDS, *sweep.FIELDS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
             if key not in known:
-                raise ValueError(f"{where}: unknown key {key!r}{checks.nearest(key, (*known, *_TABLES))}")
+                raise ValueError(f"{where}: unknown key {key!r:.200}{checks.nearest(key, (*known, *_TABLES))}")
             if key in flat:
                 raise ValueError(f"{where}: {key}: given twice")
-            if isinstance(entry, dict) and key != "product":
-                raise ValueError(f"{where}: {key} is a table; allowed: a number, a text or a list of them")
+            if key not in _GRIDS:
+                _check_value(where, key, entry)
             flat[key] = entry
     for name, kind in (("product", dict), ("zip", list), ("recipe", list)):
         tables = [flat.get(name, kind())] if kind is dict else flat.get(name, kind())
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             form = "[product]" if kind is dict else f"[[{name}]]"
             raise ValueError(f"{where}: {name}: allowed: fields under {form}")
+        for key, entry in (field for table in tables for field in table.items()):
+            if key in (*RUN_FIELDS, *MEASURE_FIELDS):
+                raise ValueError(f"{where}: {name}: {key}: holds for the whole sweep; allowed: at the top of the file")
+            if key not in (*sweep.FIELDS, "recipe"):
+                raise ValueError(f"{where}: {name}: unknown key {key!r:.200}{checks.nearest(key, sweep.FIELDS)}")
+            _check_value(f"{where}: {name}", key, entry)
     return flat
+
+
+def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
+    """A number, a text or a list of them; under an axis lists of lists, for weights."""
+    if isinstance(value, dict):
+        raise ValueError(f"{where}: {key} is a table; allowed: a number, a text or a list of them")
+    if isinstance(value, list) and depth < _DEEPEST:
+        for entry in value:
+            _check_value(where, key, entry, depth + 1)
+    elif not isinstance(value, int | float | str):
+        raise ValueError(f"{where}: {key}: got {value!r:.200}; allowed: a number, a text or a list of them")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
 
 
 def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Sweep:
@@ -93,18 +113,14 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None)
     """
     overrides = overrides or {}
     preset = overrides.get("preset", content.get("preset", ""))
-    flat = {**(presets.fields(preset) if preset else {}), **content, **overrides}
+    flat = {**(presets.fields(preset) if preset != "" else {}), **content, **overrides}
     recipes = flat.pop("recipe", [])
-    for number, recipe in enumerate(recipes, 1):
-        for name in recipe.keys() - {"recipe"}:
-            sweep._check_field(f"recipe {recipe.get('recipe', number)}", name)
     grids = [
         # A flag holds for every recipe, as it does where a file has none.
         [{name: value for name, value in recipe.items() if name not in overrides} for recipe in recipes],
         *(sweep.zipped(**lists) for lists in flat.pop("zip", [])),
-        *([sweep.product(**flat["product"])] if flat.get("product") else []),
+        *([sweep.product(**flat.pop("product"))] if "product" in flat else []),
     ]
-    flat.pop("product", None)
     for name in overrides:
         if any(name in entry for grid in grids[1:] for entry in grid):
             raise ValueError(f"{name}: given as a flag, and varies in the file; allowed: one of them")
@@ -125,9 +141,11 @@ def _tuple(value: Any) -> Any:
 
 def text(sweep_: Sweep) -> str:
     """TOML that `make` turns into the same sweep, to the bit: what all settings share, then one [[recipe]] each."""
+    targets = {id(setting.target): setting.target for setting in sweep_.settings}
+    arrays = {key: {name: _shortest(value) for name, value in vars(target).items()} for key, target in targets.items()}
     fields = [
         {"target": "mixture"}
-        | {name: _shortest(value) for name, value in vars(setting.target).items()}
+        | arrays[id(setting.target)]
         | vars(setting.config)
         | {name: float(value) for name, value in vars(setting.hparams).items()}
         for setting in sweep_.settings
@@ -168,7 +186,8 @@ def ranges(seeds: Sequence[int]) -> list[str]:
 
 def _toml(table: Mapping[str, Any]) -> str:
     # JSON's numbers, strings and lists of them are TOML's, too.
-    text_of = lambda value: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # noqa: E731
+    plain = lambda value: value.item()  # noqa: E731 (of NumPy's numbers)
+    text_of = lambda value: json.dumps(value, ensure_ascii=False, default=plain).replace("\x7f", "\\u007f")  # noqa: E731
     return "".join(f"{name} = {text_of(value)}\n" for name, value in table.items())
 
 
@@ -186,7 +205,9 @@ def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
         if label not in ours or label not in theirs:
             found.append(f"recipe {label!r}: only {'there' if label in theirs else 'here'}")
         else:
-            found += _fields_that_differ(f"{label}: ", _every_field(theirs[label]), _every_field(ours[label]))
+            found += _fields_that_differ(
+                f"{stats.printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
+            )
     return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more"]
 
 

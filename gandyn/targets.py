@@ -74,8 +74,21 @@ class GaussianMixture:
         return (low + high) / 2, jnp.max(high - low) / 2
 
 
-_FARTHEST = 1e9  # its square, and the inverse of that, are far from the ends of float32
-_MOST_MODES = 10_000
+def check(target: GaussianMixture) -> None:
+    """Raises ValueError for a mixture that `mixture` would not have made: weights that do not sum to one, say."""
+    again = mixture(target.means, target.stds, target.weights)
+    for name, values in vars(target).items():
+        if not np.array_equal(values, getattr(again, name)):
+            raise ValueError(
+                f"{name}: got {np.asarray(values).tolist()!r:.200}; allowed: as targets.mixture makes them"
+            )
+
+
+# Their squares, and the inverses of those, are far from the ends of float32, which holds both exactly.
+_NEAREST, _FARTHEST = 2.0**-30, 1e9
+_LEAST_WEIGHT = 1e-9  # rarer than a mode that any run sees
+_MOST_MODES = 1_024  # what is recorded of each run has all of them at every measurement
+_MOST_TURNS = 1e6
 
 
 def mixture(means: ArrayLike, stds: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixture:
@@ -90,22 +103,30 @@ def mixture(means: ArrayLike, stds: ArrayLike, weights: ArrayLike | None = None)
     if means.ndim != 2 or means.shape[1] != 2 or not len(means) or not np.all(np.isfinite(means)):
         raise ValueError(f"means: got shape {means.shape}; allowed: (number of modes, 2), finite")
     num_modes = len(means)
+    if num_modes > _MOST_MODES:
+        raise ValueError(f"means: got {num_modes:,} modes; allowed: at most {_MOST_MODES:,}")
     stds = checks.numbers("std", stds)
     weights = np.ones(num_modes) if weights is None else checks.numbers("weights", weights)
     for name, values, shapes in (("std", stds, ((), (num_modes,))), ("weights", weights, ((num_modes,),))):
         if values.shape not in shapes:
             raise ValueError(f"{name}: got shape {values.shape}; allowed: one per mode, {num_modes}")
-        checks.number(name, values, 0, above=True)
-    # Within float32 of one already: as they are, so that a mixture read back from its own numbers has the same bits.
-    total = weights.sum()
-    weights = weights if abs(total - 1) < 1e-6 else weights / total
+        checks.each(name, values, 0, above=True)
+    checks.each("weights", weights, 0, _FARTHEST)
+    # One to within float32 as float32 has them: left so, for a mixture read back from its own numbers has their bits.
+    if abs(weights.astype(np.float32).sum(dtype=np.float64) - 1) >= 1e-6:
+        weights = weights / weights.sum()
     # In float32, what it is computed in, where 1e-60 is zero and 1e60 infinite.
     with np.errstate(over="ignore", under="ignore"):
         means, weights, stds = (np.asarray(x, np.float32) for x in (means, weights, np.broadcast_to(stds, num_modes)))
-    checks.number("means", np.abs(means), 0, _FARTHEST)
-    checks.number("std", stds, 1 / _FARTHEST, _FARTHEST)
-    checks.number("weights", weights, 0, above=True)
+    checks.each("means", means, -_FARTHEST, _FARTHEST)
+    checks.each("std", stds, _NEAREST, _FARTHEST)
+    checks.each("weights", weights, _LEAST_WEIGHT)
     return GaussianMixture(means=jnp.asarray(means), stds=jnp.asarray(stds), weights=jnp.asarray(weights))
+
+
+def _check_length(field: str, value: Any) -> None:
+    checks.number(field, value, 0, above=True)
+    checks.number(field, value, _NEAREST, _FARTHEST)
 
 
 def ring(
@@ -113,7 +134,7 @@ def ring(
 ) -> GaussianMixture:
     """`num_modes` modes evenly on a circle; the first at angle 0, and no mode twice."""
     checks.whole("num_modes", num_modes, most=_MOST_MODES)
-    checks.number("radius", radius, 0, above=True)
+    _check_length("radius", radius)
     angle = 2 * np.pi * np.arange(num_modes) / num_modes
     return mixture(radius * np.stack([np.cos(angle), np.sin(angle)], axis=1), std, weights)
 
@@ -126,7 +147,7 @@ def grid(
     The defaults are PacGAN's (Lin et al. 2018): 25 modes, spacing 2, std 0.05.
     """
     checks.whole("num_modes", num_modes, most=_MOST_MODES)
-    checks.number("spacing", spacing, 0, above=True)
+    _check_length("spacing", spacing)
     side = int(np.rint(np.sqrt(num_modes)))
     if side * side != num_modes:
         raise ValueError(f"num_modes: got {num_modes}; allowed for a grid: a square number (nearest: {side * side})")
@@ -140,8 +161,9 @@ def spiral(
 ) -> GaussianMixture:
     """Modes at equal steps of angle along an Archimedean spiral of `turns` turns that ends at `radius`."""
     checks.whole("num_modes", num_modes, most=_MOST_MODES)
-    checks.number("radius", radius, 0, above=True)
+    _check_length("radius", radius)
     checks.number("turns", turns, 0, above=True)
+    checks.number("turns", turns, 0, _MOST_TURNS)
     share = (np.arange(num_modes) + 1) / num_modes
     angle = 2 * np.pi * turns * share
     return mixture(radius * share[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), std, weights)
@@ -153,7 +175,7 @@ def random(
     """Modes uniform in the square [-radius, radius]^2, fixed by `layout_seed`."""
     checks.whole("num_modes", num_modes, most=_MOST_MODES)
     checks.whole("layout_seed", layout_seed, least=0)
-    checks.number("radius", radius, 0, above=True)
+    _check_length("radius", radius)
     return mixture(np.random.default_rng(layout_seed).uniform(-radius, radius, (num_modes, 2)), std, weights)
 
 
@@ -162,7 +184,7 @@ def line(
 ) -> GaussianMixture:
     """A one-dimensional mixture embedded in the plane: modes on the first axis, `spacing` apart, centred."""
     checks.whole("num_modes", num_modes, most=_MOST_MODES)
-    checks.number("spacing", spacing, 0, above=True)
+    _check_length("spacing", spacing)
     x = spacing * (np.arange(num_modes) - (num_modes - 1) / 2)
     return mixture(np.stack([x, np.zeros(num_modes)], axis=1), std, weights)
 

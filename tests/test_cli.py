@@ -1,17 +1,13 @@
 """The command line: what it prints, and that wrong input gives one message, exit 2 and nothing written."""
 
+import importlib.util
+import sys
+
 import haste
 import pytest
 
 import gandyn
-from gandyn import cli
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_haste():
-    with haste.everywhere():
-        yield
-
+from gandyn import cli, runner, training
 
 SMALL = """\
 num_steps = 4
@@ -40,54 +36,161 @@ def small(tmp_path):
     return file
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A results folder, as the command line makes it, of runs that were never trained. Nothing here may change it."""
+    out = tmp_path_factory.mktemp("runs")
+    (out / "small.toml").write_text(SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", lambda *_: None)
+        patch.setattr(cli, "_say_results", lambda _: None)
+        cli.main(["sweep", str(out / "small.toml"), "--loss", "hinge", "--out", str(out / "results")])
+    return out / "results"
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What would have run: (sweep, folder, options) of each call."""
+    calls = []
+    monkeypatch.setattr(runner, "run_sweep", lambda sweep_, out, **options: calls.append((sweep_, out, options)))
+    monkeypatch.setattr(cli, "_say_results", lambda out: None)
+    return calls
+
+
 def refused(capsys, *arguments) -> str:
-    """The message of a command that must fail: exit 2, nothing on standard output, no traceback."""
+    """The message of a command that must fail: exit 2, one line on standard error, no traceback."""
     with pytest.raises(SystemExit) as stop:
         cli.main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
     out, err = capsys.readouterr()
-    assert "Traceback" not in err + out
-    assert arguments[0] != "run" or (out == "" and err.count("\n") == 1)
-    return " ".join((err + out).replace("│", " ").split())
+    assert stop.value.code == 2
+    assert err.startswith("gandyn: ")
+    assert err.count("\n") == 1
+    assert err[:-1].isprintable()
+    assert arguments[0] == "sweep" or out == ""
+    return err[len("gandyn: ") : -1]
 
 
-def test_run_report_show(small, tmp_path, capsys):
-    out = tmp_path / "results"
-    cli.main(["run", str(small), "--loss", "hinge", "--out", str(out)])
-    assert "hinge" in capsys.readouterr().out
-    results = gandyn.open_results(out)
+# ---- what it does
+
+
+@pytest.mark.slow
+def test_from_a_file_to_a_page(small, tmp_path, capsys):
+    folder = tmp_path / "results"
+    with haste.everywhere():
+        cli.main(["sweep", str(small), "--loss", "hinge", "--out", str(folder)])
+    assert f"results: {folder}" in capsys.readouterr().out
+    results = gandyn.open_results(folder)
     assert results.loss.values.tolist() == ["hinge", "hinge"]
     assert results.step.values.tolist() == [0, 2, 4]
-    cli.main(["report", str(out)])
-    assert "</html>" in (out / "report.html").read_text()
-    cli.main(["show", str(out)])
+    cli.main(["report", str(folder)])
+    assert "</html>" in (folder / "report.html").read_text()
+    cli.main(["show", str(folder)])
     assert "status: complete" in capsys.readouterr().out
+    cli.main(["status", str(folder)])
+    assert "100% of 8 run-steps" in capsys.readouterr().out
+    cli.main(["export", str(folder), "--to", "csv", "--curves"])
+    assert len((folder / "curves.csv").read_text().splitlines()) == 1 + 2 * 3
+    with haste.everywhere():
+        cli.main(["extend", str(folder), "--seeds", "2"])
+        cli.main(["replay", str(folder), "--run", "1", "--measure-every", "1"])
+    assert "the same to the bit at all 3 measurements" in capsys.readouterr().out
+    assert gandyn.open_results(folder).seed.values.tolist() == [0, 1, 2]
 
 
-def test_recipes_of_a_file_run_side_by_side(small, tmp_path):
+def test_flags_win_over_the_file(small, planned, tmp_path):
     small.write_text(
-        SMALL + '[[recipe]]\nrecipe = "clipped"\nloss = "wasserstein"\npenalty = "clip"\n[[recipe]]\nloss = "hinge"\n'
+        'out = "elsewhere"\n' + SMALL + '[[recipe]]\nloss = "hinge"\nlr_gen = 1\n[[recipe]]\npenalty = "r1"\n'
     )
-    cli.main(["run", str(small), "--out", str(tmp_path / "results"), "--lr-gen", "0.01"])
-    results = gandyn.open_results(tmp_path / "results")
-    assert list(dict.fromkeys(results.loss.values.tolist())) == ["wasserstein", "hinge"]
-    assert '"lr_gen": 0.01' in results.attrs["constant_fields"]
+    cli.main(
+        [
+            "run",
+            str(small),
+            "--lr-gen",
+            "0.01",
+            "--out",
+            str(tmp_path),
+            "--overwrite",
+            "--no-top-k",
+            "--seeds",
+            "4",
+            "7:9",
+        ]
+    )
+    ((made, out, options),) = planned
+    assert out == tmp_path
+    assert options == {"overwrite": True}
+    assert made.seeds == (4, 7, 8)
+    assert made.num_steps == 4
+    assert [setting.recipe for setting in made.settings] == ["hinge", "r1"]
+    assert {setting.hparams.lr_gen for setting in made.settings} == {0.01}
+    cli.main(["run", str(small), "--deep-bandwidths", "0.5", "1", "--cheap", "value", "--deep-every=2"])
+    assert str(planned[1][1]) == "elsewhere"
+    assert planned[1][0].measure_config.deep_bandwidths == (0.5, 1.0)
+    assert planned[1][0].measure_config.cheap == ("value",)
+    assert planned[1][0].deep_every == 2
 
 
-@pytest.mark.parametrize("command", [["run", "--help"], ["report", "--help"], ["show", "--help"], ["list", "--help"]])
+def test_a_field_left_out_is_the_files_and_then_the_default(small, planned):
+    cli.main(["run", str(small)])
+    cli.main(["run", "--std", "0.1"])
+    cli.main(["run", "--preset", "wgan", "--batch-size", "8"])
+    file, alone, preset = (made for made, _, _ in planned)
+    assert file.settings[0].config.gen_width == 8
+    assert alone.settings[0].config == gandyn.Config()
+    assert alone.num_steps == 5_000
+    assert preset.settings[0].recipe == "wgan"
+    assert preset.settings[0].config.batch_size == 8
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(small, planned, tmp_path, capsys):
+    small.write_text(SMALL + "[product]\nlr_gen = [0.1, 0.2]\nlr_disc = [0.1, 0.2, 0.3]\n")
+    cli.main(["sweep", str(small), "--out", str(tmp_path / "results"), "--dry-run", "--engine", "ray"])
+    out = capsys.readouterr().out
+    assert out.startswith("plan: 6 settings x 2 seeds = 12 runs of 4 steps\nvaried        lr_gen (0.1, 0.2), lr_disc (")
+    assert planned == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_says_what_does_not_fit(small, tmp_path, capsys):
+    message = refused(capsys, "sweep", small, "--gen-width", "60000", "--out", tmp_path / "results", "--dry-run")
+    assert message.startswith("memory: 2 runs need about ")
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(command)
+        cli.main([command, "--help"])
     assert stop.value.code == 0
-    assert f"gandyn {command[0]}" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert f"gandyn {command}" in out
+    assert err == ""
 
 
-def test_help_of_run_names_every_field(capsys):
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("run", cli.RunOptions), ("sweep", cli.SweepOptions), ("resume", cli.ResumeOptions),
+        ("extend", cli.ExtendOptions), ("replay", cli.ReplayOptions), ("report", cli.ReportOptions),
+        ("export", cli.ExportOptions),
+    ],
+)  # fmt: skip
+def test_help_names_every_field(command, options, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+        cli.main([command, "--help"])
     text = capsys.readouterr().out
-    for field in cli._RECIPE_FIELDS | cli._RUN_FIELDS - {"config", "hparams", "measure"}:
+    for field in cli._leaves(options):
         assert "--" + field.replace("_", "-") in text, field
+
+
+def test_the_usage_names_every_command(capsys):
+    for arguments in ([], ["--help"], ["-h"]):
+        cli.main(arguments)
+        text = capsys.readouterr().out
+        for command in cli.COMMANDS:
+            assert f"\n  gandyn {command} " in text
 
 
 def test_list_has_one_line_for_every_entry(capsys):
@@ -100,6 +203,9 @@ def test_list_has_one_line_for_every_entry(capsys):
     assert "losses, presets, penalties" in refused(capsys, "list", "loses")
 
 
+# ---- what cannot be meant
+
+
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
@@ -108,6 +214,12 @@ def test_list_has_one_line_for_every_entry(capsys):
         (["--los", "hinge"], ["--los: no such option (did you mean '--loss'?)"]),
         (["--no-overwrit"], ["did you mean '--overwrite'"]),
         (["--num-steps"], ["Missing value", "--num-steps"]),
+        (["--dry-run"], ["--dry-run: no such option"]),
+        (["--preset", "wgn"], ["preset: got 'wgn'", "did you mean 'wgan'"]),
+        (["--top-k", "maybe"], ["Unrecognized options: maybe"]),
+        (["--seeds", "5:1"], ["seeds: got []; allowed: at least one"]),
+        (["--title", "\ud800"], ["title: got '\\ud800'; allowed: a text"]),
+        (["--keep-surface", "100000"], ["keep_surface: got 100,000; allowed: at most 4,096"]),
         (["--seeds", "0:100000000"], ["seeds: got 100,000,000 of them; allowed: at most 1,000,000"]),
         (["--std", "-0.5"], ["std", "-0.5", "above 0"]),
         (["--batch-size", "0"], ["batch_size", "got 0", "at least 1"]),
@@ -122,7 +234,8 @@ def test_list_has_one_line_for_every_entry(capsys):
         (["--target", "grid", "--num-modes", "24"], ["num_modes", "24", "square"]),
         (["--target", "grid", "--radius", "1"], ["radius", "grid", "spacing"]),
         (["--target", "mixture", "--means", "1", "--stds", "1"], ["num_modes", "mixture", "means, stds"]),
-        (["--gen-width", "10000000"], ["memory", "GiB", "allowed"]),
+        (["--gen-width", "10000000"], ["gen_width: got 10,000,000; allowed: at most 65,536"]),
+        (["--gen-width", "60000"], ["memory", "GiB", "allowed"]),
         (["--dynamics", "simultaneous", "--disc-steps", "3"], ["disc_steps", "3"]),
     ],
 )
@@ -139,19 +252,23 @@ def test_wrong_flags(flags, parts, small, tmp_path, capsys):
         ("batchsize = 3", ["unknown key 'batchsize'", "batch_size"]),
         ("[config]\nwidth = 3", ["unknown key 'width'"]),
         ("[confg]\nloss = 'hinge'", ["unknown key 'confg'", "config"]),
-        ("[[recipe]]\nnum_steps = 3", ["recipe 1", "unknown key 'num_steps'"]),
+        ("[[recipe]]\nnum_steps = 3", ["recipe: num_steps: holds for the whole sweep"]),
         ("recipe = 3", ["recipe", "[[recipe]]"]),
-        ("batch_size = 'many'", ["batch-size", "many"]),
-        ("batch_size = 1.5", ["batch-size", "1.5"]),
-        ("loss = ['hinge', 'minimax']", ["minimax"]),
+        ("batch_size = 'many'", ["batch_size: got 'many'; allowed: a whole number"]),
+        ("batch_size = 1.5", ["batch_size: got 1.5; allowed: a whole number"]),
+        ("loss = ['hinge', 'minimax']", ["loss: got ['hinge', 'minimax']; allowed: minimax"]),
         ("lr_gen = {a = 1}", ["lr_gen is a table"]),
         ("num_steps = ", ["not TOML"]),
+        ("out = 3", ["out, overwrite: got 3, False; allowed: a path; true or false"]),
+        ("overwrite = 1", ["out, overwrite: got", "1; allowed: a path; true or false"]),
+        ("[product]\nstd = [0.1]", ["std: given as a flag, and varies in the file"]),
     ],
 )
 def test_wrong_files(text, parts, tmp_path, capsys):
     file = tmp_path / "wrong.toml"
     file.write_text(text)
-    message = refused(capsys, "run", file, "--out", tmp_path / "results")
+    out = [] if text.startswith("out") else ["--out", tmp_path / "results"]
+    message = refused(capsys, "run", file, "--std", "0.5", *out)
     for part in parts:
         assert part in message
     assert not (tmp_path / "results").exists()
@@ -174,6 +291,75 @@ def test_wrong_paths(small, tmp_path, capsys):
     assert "did you mean 'run'" in refused(capsys, "rum")
 
 
-def test_no_arguments_print_the_usage(capsys):
-    cli.main([])
-    assert "gandyn run" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("replay FOLDER", "Missing from gandyn replay: --run INT"),
+        ("replay FOLDER --run x", "--run: invalid literal for int() with base 10: 'x' (gandyn replay --help"),
+        ("replay FOLDER --run 999", "run: got 999; allowed: 0 to 1"),
+        ("replay FOLDER --run -1", "run: got -1; allowed: 0 to 1"),
+        ("replay FOLDER --run 0 --steps 3:1", "steps: got 1; allowed: a whole number of at least 3"),
+        ("replay FOLDER --run 0 --steps 1:9", "steps: got 9; allowed: at most 4"),
+        ("replay FOLDER --run 0 --steps 3", "steps: got '3'; allowed: first and last step, such as 2000:2500"),
+        ("replay FOLDER --run 0 --measure-every 0", "measure_every: got 0; allowed: a whole number of at least 1"),
+        ("replay FOLDER --run 0 --out FOLDER", "FOLDER already holds results"),
+        ("extend FOLDER", "extend: got nothing to add; allowed: seeds, num_steps, or both"),
+        ("extend FOLDER --seeds 1:3", "seeds: got 1, which FOLDER has; allowed: others"),
+        ("extend FOLDER --seeds x", "seeds: got 'x'; allowed: whole numbers, and ranges such as 0:64"),
+        ("extend FOLDER --steps 3", "num_steps: got 3; allowed: more than the 4 of FOLDER"),
+        ("extend FOLDER --steps 99999999999", "num_steps: got 99,999,999,999; allowed: at most"),
+        ("resume FOLDER --engine ry", "engine: got 'ry'; allowed: local, distributed, ray (did you mean 'ray'?)"),
+        ("resume FOLDER --steps 4", "--steps: no such option"),
+        ("show", "Missing from gandyn show: PATH Results folder. (required) (gandyn show --help lists every field)"),
+        ("show FOLDER more", "Unrecognized options: more (gandyn show --help lists every field)"),
+        ("show --path FOLDER", "--path: no such option"),
+        ("export FOLDER", "Missing from gandyn export: --to {csv,parquet,tensorboard}"),
+        ("export FOLDER --to parket", "to: got 'parket'; allowed: csv, parquet, tensorboard (did you mean 'parquet'?)"),
+        (
+            "export FOLDER --to tensorboard --curves",
+            "curves: got it with --to tensorboard; allowed with csv and parquet",
+        ),
+        ("sweep", "sweep: got no file; allowed: gandyn sweep "),
+        ("sweep FILE --out FOLDER", "FOLDER already holds results"),
+        ("sweep FILE --out FOLDER --num-steps 6", "num_steps: 4 there, 6 here"),
+        ("sweep FILE --out FILE", "FILE exists and is not a folder"),
+        ("sweep FILE --checkpoint-every -1 --out NONE", "checkpoint_every: got -1.0; allowed: at least 0, finite"),
+        ("sweep FILE --engine distributed --num-processes 2 --process-id 5", "process_id: got 5; allowed: at most 1"),
+        ("sweep FILE --engine ray --cpus 0", "cpus: got 0.0; allowed: above 0, finite"),
+        ("sweep FILE --engine ray", "engine: got 'ray', which is not installed: pip install 'gandyn[ray]'"),
+        ("sweep --dry-run FILE", "FILE: got it behind an option; allowed: first, as gandyn sweep FILE ..."),
+        ("rum", "command: got 'rum'; allowed: run, sweep, "),
+        ("--verbose", "command: got '--verbose'; allowed: run, sweep, "),
+    ],
+)
+def test_wrong_arguments(arguments, message, folder, small, tmp_path, capsys, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more))
+    before = sorted(path.name for path in folder.iterdir())
+    names = {"FOLDER": str(folder), "FILE": str(small), "NONE": str(tmp_path / "none")}
+    capsys.readouterr()
+    got = refused(capsys, *(names.get(word, word) for word in arguments.split()))
+    for name, path in names.items():
+        message = message.replace(name, path)
+    assert message in got
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert list(tmp_path.iterdir()) == [small]
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "resume", "extend --seeds 3", "replay --run 0", "show", "report", "export --to csv"]
+)
+def test_folders_that_are_none(command, tmp_path, capsys):
+    name, *options = command.split()
+    assert refused(capsys, name, tmp_path, *options).startswith(f"{tmp_path} is no results folder: ")
+    assert refused(capsys, name, tmp_path / "none", *options).startswith(f"{tmp_path / 'none'} does not exist: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "module"), [("parquet", "pyarrow"), ("tensorboard", "tensorboardX")])
+def test_an_export_whose_library_is_missing(kind, module, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)  # importing it raises ImportError
+    message = refused(capsys, "export", folder, "--to", kind, "--out", tmp_path / "out")
+    assert message.startswith(f"this export needs {module}")
+    assert "pip install 'gandyn[" in message
+    assert not (tmp_path / "out").exists()

@@ -77,7 +77,7 @@ class MeasureConfig:
         for field, known in (("cheap", CHEAP), ("deep", DEEP)):
             names = getattr(self, field)
             if isinstance(names, str) or not isinstance(names, tuple | list):
-                raise ValueError(f"{field}: got {names!r}; allowed: a tuple of {', '.join(known)}")
+                raise ValueError(f"{field}: got {names!r:.200}; allowed: a tuple of {', '.join(known)}")
             for name in names:
                 checks.choice(field, name, known)
             # In one order, so that what is asked for in another is the same program.
@@ -85,25 +85,41 @@ class MeasureConfig:
         if "best_response" in self.cheap and "value" not in self.cheap:
             raise ValueError("cheap: got 'best_response' without 'value'; allowed: both (the lag is between the two)")
         checks.choice("convention", self.convention, CONVENTIONS)
+        for name, (least, most) in _SIZES.items():
+            checks.whole(name, getattr(self, name), least, most)
         for name in ("num_nodes", "num_density_nodes", "num_deep_nodes", "num_deep_density_nodes", "num_transport"):
-            checks.whole(name, getattr(self, name), least=2)
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name}: got {getattr(self, name)}; allowed: a power of two")
-        for name in ("keep_samples", "keep_surface"):
-            checks.whole(name, getattr(self, name), least=0)
-        for name, least in (("num_blurs", 1), ("num_quality", 16), ("num_gradients", 2)):
-            checks.whole(name, getattr(self, name), least)
-        checks.whole("num_eigenvalues", self.num_eigenvalues, least=2)
-        checks.number("num_eigenvalues", self.num_eigenvalues, 2, 256)
         if self.num_transport > self.num_deep_nodes:
             raise ValueError(
                 f"num_transport: got {self.num_transport}; allowed: at most num_deep_nodes, {self.num_deep_nodes}"
             )
-        checks.number("bandwidth", self.bandwidth, 0, above=True)
-        if not isinstance(self.deep_bandwidths, tuple) or not self.deep_bandwidths:
-            raise ValueError(f"deep_bandwidths: got {self.deep_bandwidths!r}; allowed: a tuple of numbers above 0")
-        for bandwidth in self.deep_bandwidths:
-            checks.number("deep_bandwidths", bandwidth, 0, above=True)
+        if not isinstance(self.deep_bandwidths, tuple) or not 0 < len(self.deep_bandwidths) <= _MOST_BANDWIDTHS:
+            raise ValueError(
+                f"deep_bandwidths: got {self.deep_bandwidths!r:.200}; allowed: a tuple of numbers above 0, "
+                f"{_MOST_BANDWIDTHS} at most"
+            )
+        for name, bandwidths in (("bandwidth", (self.bandwidth,)), ("deep_bandwidths", self.deep_bandwidths)):
+            for bandwidth in bandwidths:
+                checks.number(name, bandwidth, 0, above=True)
+                checks.number(name, bandwidth, 1e-3, 1e3)
+
+
+_SIZES: dict[str, tuple[int, int]] = {
+    "num_nodes": (2, 2**22),
+    "num_density_nodes": (2, 2**24),
+    "num_blurs": (1, 8),  # the weights of the extrapolation reach 70 there, and so does its noise
+    "num_deep_nodes": (2, 2**22),
+    "num_deep_density_nodes": (2, 2**24),
+    "num_transport": (2, 2**13),  # hours each
+    "num_quality": (16, 2**16),
+    "num_gradients": (2, 2**16),
+    "num_eigenvalues": (2, 256),
+    "keep_samples": (0, 2**20),
+    "keep_surface": (0, 2**12),
+}
+"""Least and most of what is counted."""
+_MOST_BANDWIDTHS = 16
 
 
 def check(config: Config, measure_config: MeasureConfig) -> None:
