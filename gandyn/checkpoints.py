@@ -6,9 +6,14 @@ results.
 """
 
 import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +48,8 @@ class Checkpoints:
         self._folder = folder
         self._identity = identity
         self._manager: Any = None
+        self._cleaned = False
+        self._recorded: dict[int, int] = {}
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Starts to write a checkpoint; returns while that goes on. The arrays must not change any more.
@@ -52,28 +59,43 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp  # takes a second to import
 
-        manager = self._opened()
-        if checkpoint.step in manager.all_steps():
-            return  # the same state: what was recorded since will be recorded again
-        about = {"recorded": checkpoint.recorded, "identity": self._identity, "checksum": _checksum(checkpoint.tree)}
+        before = self._recorded.get(checkpoint.step)
+        if before == checkpoint.recorded:
+            return
+        about = {"step": checkpoint.step, "recorded": checkpoint.recorded, "identity": self._identity}
+        about |= {"state": _checksum(checkpoint.tree)}
+        about |= {"about": _checksum_of_about(about)}
         state = ocp.args.StandardSave(checkpoint.tree)  # pyright: ignore[reportCallIssue]
         arguments = ocp.args.Composite(state=state, about=ocp.args.JsonSave(about))  # pyright: ignore[reportCallIssue]
-        manager.save(checkpoint.step, args=arguments)
+        with self._errors_of_the_disk():
+            manager = self._opened()
+            self._clean()
+            if before is not None:
+                self.wait()  # it may be on its way
+            if checkpoint.step in self.steps():
+                # Of the same step, but it counts on fewer measurements. Meanwhile there is the one before.
+                self._remove([checkpoint.step])
+            if not manager.save(checkpoint.step, args=arguments):
+                raise ValueError(f"{self._folder}: no checkpoint of step {checkpoint.step} was written")
+        self._recorded[checkpoint.step] = checkpoint.recorded
 
     def wait(self) -> None:
         """Returns once everything is on disk. Raises what went wrong while it was written."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._errors_of_the_disk():
+                self._manager.wait_until_finished()
 
     def keep_last(self) -> None:
         """Removes all checkpoints but the newest one."""
         self.wait()
-        for step in self.steps()[:-1]:
-            self._opened().delete(step)
+        self._remove(self.steps()[:-1])
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, increasing; damaged ones included."""
-        return sorted(self._opened().all_steps()) if self._folder.is_dir() else []
+        self._refuse_links()
+        # Not those that orbax lists: it passes over some that are damaged, and would write none in their place.
+        names = [entry.name for entry in self._folder.iterdir()] if self._folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def latest(self, like: Any, most_recorded: int, at_most: int | None = None) -> Checkpoint | None:
         """The newest checkpoint that can be used; None where there is none. Says what is wrong with newer ones.
@@ -84,46 +106,81 @@ class Checkpoints:
           at_most: no later step.
 
         Raises:
-          ValueError: a checkpoint is of another configuration.
+          ValueError: a checkpoint is of another configuration; the folder has links in it.
         """
         for step in reversed(self.steps()):
             if at_most is not None and step > at_most:
                 continue
             try:
-                tree, about = self._restore(step, like)
-                damage = "" if about["checksum"] == _checksum(tree) else "its checksum is wrong"
-            except Exception as error:  # orbax and tensorstore raise a dozen types for a damaged checkpoint
-                damage, tree, about = f"{type(error).__name__}: {error}".splitlines()[0][:200], None, {}
-            if not damage and about.get("identity") != self._identity:
-                raise ValueError(
-                    f"{self._folder / str(step)} is the checkpoint of another configuration: remove it, or choose "
-                    "another folder"
+                return self._restore(step, like, most_recorded)
+            except (_OfAnother, PermissionError, MemoryError):
+                raise  # nothing is known of a damage then
+            except Exception as error:  # noqa: BLE001 (orbax and tensorstore raise a dozen types for damage)
+                kind = "" if isinstance(error, _Unusable) else f"{type(error).__name__}: "
+                warnings.warn(
+                    f"the checkpoint {self._folder / str(step)} cannot be used ({kind}{_first_line(error)}): going on "
+                    "from the one before, or from the start",
+                    RuntimeWarning,
+                    stacklevel=2,
                 )
-            if not damage and about["recorded"] > most_recorded:
-                damage = f"it counts on {about['recorded']} measurements, of which {most_recorded} are there"
-            if not damage:
-                return Checkpoint(step, about["recorded"], tree)
-            warnings.warn(
-                f"the checkpoint {self._folder / str(step)} cannot be used ({damage}): going on from the one before",
-                RuntimeWarning,
-                stacklevel=2,
-            )
         return None
 
-    def forget(self) -> None:
-        """Removes every checkpoint."""
-        for step in self.steps():
-            self._opened().delete(step)
+    def forget(self, after: int = -1) -> None:
+        """Removes every checkpoint of a later step: while one is there, none of a step before it is written."""
+        self._remove([step for step in self.steps() if step > after])
 
-    def _restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+    def _restore(self, step: int, like: Any, most_recorded: int) -> Checkpoint:
         import orbax.checkpoint as ocp
 
-        state = ocp.args.StandardRestore(like)  # pyright: ignore[reportCallIssue]
-        restored = self._opened().restore(
-            step,
-            args=ocp.args.Composite(state=state, about=ocp.args.JsonRestore()),  # pyright: ignore[reportCallIssue]
-        )
-        return restored.state, restored.about
+        item = lambda **one: self._opened().restore(step, args=ocp.args.Composite(**one))  # noqa: E731
+        about = item(about=ocp.args.JsonRestore()).about  # pyright: ignore[reportCallIssue]
+        if about.pop("about") != _checksum_of_about(about) or about["step"] != step:
+            raise _Unusable("what it says of itself is damaged")
+        if about["identity"] != self._identity:
+            raise _OfAnother(
+                f"{self._folder / str(step)} is the checkpoint of another configuration: remove it, or choose another "
+                "folder"
+            )
+        if about["recorded"] > most_recorded:
+            raise _Unusable(f"it counts on {about['recorded']} measurements, of which {most_recorded} are there")
+        tree = item(state=ocp.args.StandardRestore(like)).state  # pyright: ignore[reportCallIssue]
+        if about["state"] != _checksum(tree):
+            raise _Unusable("its checksum is wrong")
+        self._recorded[step] = about["recorded"]
+        return Checkpoint(step, about["recorded"], tree)
+
+    def _remove(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            shutil.rmtree(self._folder / str(step))
+        if steps and self._manager is not None:
+            self._manager.reload()
+
+    def _refuse_links(self) -> None:
+        """A folder from elsewhere could have something outside of it removed."""
+        entries = self._folder.iterdir() if self._folder.is_dir() else ()
+        for path in (self._folder.parent, self._folder, *entries):
+            if path.is_symlink():
+                raise ValueError(f"{path} is a link: checkpoints are kept in the results folder itself")
+
+    def _clean(self) -> None:
+        """Removes what killed processes have left half written: not while reading, for another may write."""
+        if not self._cleaned:
+            for entry in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(entry)
+            self._cleaned = True
+
+    @contextlib.contextmanager
+    def _errors_of_the_disk(self) -> Iterator[None]:
+        """Says by an OSError what orbax and tensorstore say in words."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO):
+                if os.strerror(code) in str(error):
+                    raise OSError(code, os.strerror(code), str(self._folder)) from error
+            raise
 
     def _opened(self) -> Any:
         if self._manager is None:
@@ -135,17 +192,20 @@ class Checkpoints:
                 primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{self._folder.name}-{me}"
             )
             self._folder.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, create=False, multiprocessing_options=alone, cleanup_tmp_directories=True
-            )
+            logging.getLogger("absl").addFilter(_not_of_orbax)
+            options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=False, multiprocessing_options=alone)
             self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self._manager
 
     def close(self) -> None:
         """Waits, and gives up what was opened."""
         if self._manager is not None:
-            self._manager.close()
-            self._manager = None
+            manager, self._manager = self._manager, None
+            try:
+                with self._errors_of_the_disk():
+                    manager.close()
+            finally:
+                logging.getLogger("absl").removeFilter(_not_of_orbax)
 
 
 @contextlib.contextmanager
@@ -158,9 +218,30 @@ def opened(folder: Path, identity: str) -> Iterator[Checkpoints]:
         checkpoints.close()
 
 
+class _Unusable(ValueError):
+    """A checkpoint that is not to be gone on from; one before it may be."""
+
+
+class _OfAnother(ValueError):
+    """A checkpoint of another configuration."""
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Keeps a log free of tracebacks by orbax's threads: what went wrong is raised where it is waited for."""
+    return "orbax" not in record.pathname
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
+def _checksum_of_about(about: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(about, sort_keys=True).encode())
+
+
 def _checksum(tree: Any) -> int:
     """Of all entries of all arrays, in order."""
     checksum = 0
     for leaf in jax.tree.leaves(tree):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)  # pyright: ignore[reportArgumentType]
     return checksum

@@ -401,7 +401,9 @@ def _say_results(out: Path) -> None:
     found = results.open_results(out)
     many = len(stats.recipes(found)) > MOST_RECIPES
     print(status.status(out) if many else report.summary(found))
-    print(f"\nresults: {out}    a page of them: gandyn report {out}" + (f"    a table: gandyn show {out}" if many else ""))
+    print(
+        f"\nresults: {out}    a page of them: gandyn report {out}" + (f"    a table: gandyn show {out}" if many else "")
+    )
 
 
 def resume_command(arguments: list[str]) -> None:
@@ -558,12 +560,12 @@ PATIENCE_SECONDS = 8.0
 """After a signal that asks to stop, a process that is still busy (with compiling, say) ends as it is."""
 
 
-def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-    print(f"gandyn: {message}", file=sys.stderr)
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+    print("gandyn:", "\n  ".join(map(stats.printable, str(message).split("\n"))), file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"gandyn: {message}", file=sys.stderr)
+    _warn(message)
     sys.exit(code)
 
 
@@ -590,9 +592,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # The reader of a pipe has gone (`gandyn list | head`): nothing is left to say to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
-            _fail(error.strerror or str(error), 1)
+            reason = error.strerror or str(error)
+            _fail(f"{error.filename}: {reason}" if error.filename else reason, 1)
         except ExceptionGroup as failures:
-            _fail("\n  ".join([failures.message, *map(str, failures.exceptions)]), 1)
+            _fail("\n".join([failures.message, *map(str, failures.exceptions)]), 1)
         except KeyboardInterrupt as stop:
             signum = stop.signum if isinstance(stop, interrupts.Stopped) else 2
             print("gandyn: stopped; what was measured so far is kept, and gandyn resume goes on", file=sys.stderr)

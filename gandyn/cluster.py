@@ -5,6 +5,7 @@ store and keeps its own checkpoints, so its bits do not depend on where it train
 that all processes share. Whoever stops or is lost: `gandyn resume` goes on.
 """
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Mapping
@@ -62,16 +63,12 @@ class Distributed(runner.Engine):
         if self.leads:
             writer.finish("running", spent)
         own = dict(list(groups.items())[jax.process_index() :: jax.process_count()])
-        status = "interrupted"
-        failures: list[Exception] = []
-        try:
+        with runner.ends_as_noted(writer, spent) if self.leads else contextlib.nullcontext():
             failures = runner.train_groups(writer, sweep_, own, progress and self.leads, checkpoint_every)
             self.ready()
-            others = [writer.progress(index) for index in groups]
-            status = "failed" if any(one.status == "failed" for one in others) else "complete"
-        finally:
-            if self.leads:
-                writer.finish(status, spent + time.monotonic() - start)
+        if self.leads:
+            failed = any(writer.progress(index).status == "failed" for index in groups)
+            writer.finish("failed" if failed else "complete", spent + time.monotonic() - start)
         runner.raise_failures(failures, len(groups))
 
 
@@ -118,37 +115,38 @@ class Ray(runner.Engine):
     ) -> None:
         """See `Engine`."""
         import ray
+        from ray.exceptions import RayError
 
         start = time.monotonic()
         writer = store.reopen(folder)
         spent = writer.manifest["wall_time_s"] or 0.0
         writer.finish("running", spent)
-        status = "interrupted"
         devices = max(1, int(self._cpus))
         environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
-        task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)(
-            _train
-        )
+        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
+        task = remote(_train)
         waiting = {task.remote(str(folder.absolute()), index, checkpoint_every): index for index in groups}
         failures: list[Exception] = []
         try:
-            with interrupts.Stop() as stop, _watch(writer, groups, progress) as watch:
+            with (
+                runner.ends_as_noted(writer, spent),
+                interrupts.Stop() as stop,
+                _Watch(writer, groups, progress) as watch,
+            ):
                 while waiting:
                     done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_LOOK_SECONDS)
                     for one in done:
                         index = waiting.pop(one)
                         try:
                             failures += [runner.Failure(text) for text in ray.get(one)]
-                        except ray.exceptions.RayError as error:
-                            lost = runner.Failure(f"group {index} ({groups[index].label}): {error}")
-                            failures.append(lost)
+                        except RayError as error:
+                            failures.append(runner.Failure(f"group {index} ({groups[index].label}): {error}"))
                     watch.look()
                     stop.check()
-            status = "failed" if failures else "complete"
         finally:
             for one in waiting:
                 ray.cancel(one, force=True)
-            writer.finish(status, spent + time.monotonic() - start)
+        writer.finish("failed" if failures else "complete", spent + time.monotonic() - start)
         runner.raise_failures(failures, len(groups))
 
 
@@ -161,7 +159,7 @@ def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
     return [str(failure) for failure in runner.train_groups(writer, sweep_, {index: group}, False, checkpoint_every)]
 
 
-class _watch:
+class _Watch:
     """Reports what other processes note of their groups."""
 
     def __init__(self, writer: store.Writer, groups: Mapping[int, Group], shown: bool) -> None:
@@ -171,7 +169,7 @@ class _watch:
         self._report = progress.shown(sum(len(group.runs) * ends[index] for index, group in groups.items()), shown)
         self._first = True
 
-    def __enter__(self) -> "_watch":
+    def __enter__(self) -> "_Watch":
         self._report.__enter__()
         return self
 

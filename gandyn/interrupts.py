@@ -43,6 +43,8 @@ class Stop:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        if error is None:
+            self.check()  # asked for after the last safe point: whoever called us must hear of it
 
     def _asked(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:

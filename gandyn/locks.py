@@ -30,30 +30,36 @@ def writer(folder: Path, command: str = "") -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / NAME).open("a+")  # appending: the holder's name must not go before the lock is ours
-    try:
+    with _opened(folder / NAME, os.O_RDWR | os.O_CREAT) as file:
         if not _taken(file):
             raise Locked(f"{folder} is being written by {_holder(file)}: wait for it, stop it, or choose another name")
-        file.seek(0)
-        file.truncate()
-        json.dump({"pid": os.getpid(), "host": platform.node(), "command": command}, file)
-        file.flush()
-        yield
-    finally:
-        file.close()
-        if made and [entry.name for entry in folder.iterdir()] == [NAME]:
-            # What it was made for never began.
-            (folder / NAME).unlink()
-            folder.rmdir()
+        try:
+            # In one call, past the buffer: one that could not be written would be tried again when the file is closed.
+            about = json.dumps({"pid": os.getpid(), "host": platform.node(), "command": command}).encode()
+            os.ftruncate(file.fileno(), 0)
+            with contextlib.suppress(OSError):  # a full disk: who holds the folder is not known then, but that it is
+                os.pwrite(file.fileno(), about, 0)
+            yield
+        finally:
+            # Before the lock is given up: another process may then be at work there.
+            if made and [entry.name for entry in folder.iterdir()] == [NAME]:
+                (folder / NAME).unlink()  # what the folder was made for never began
+                folder.rmdir()
 
 
 def held(folder: Path) -> bool:
     """Whether a process writes the folder now."""
     try:
-        with (folder / NAME).open() as file:
+        with _opened(folder / NAME, os.O_RDONLY) as file:
             return fcntl is not None and not _taken(file, tries=1, shared=True)
     except OSError:
         return False
+
+
+def _opened(path: Path, flags: int) -> IO[str]:
+    """A file that is no link (a folder from elsewhere could have a file of ours emptied) and no pipe that blocks."""
+    plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.fdopen(os.open(path, flags | plain, 0o666), "r+" if flags & os.O_RDWR else "r", encoding="utf-8")
 
 
 def _taken(file: IO[str], tries: int = 10, *, shared: bool = False) -> bool:
@@ -75,6 +81,7 @@ def _holder(file: IO[str]) -> str:
     try:
         about = json.load(file)
         command = f" ({about['command']})" if about["command"] else ""
-        return f"process {int(about['pid'])} on {about['host']}{command}"
+        text = f"process {int(about['pid'])} on {about['host']}{command}"
+        return "".join(c if c.isprintable() else "?" for c in text)  # a terminal would obey control characters
     except (ValueError, KeyError, TypeError):
         return "another process"

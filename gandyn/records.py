@@ -71,7 +71,12 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
     params = LossParams(*(float(number) for number in gan.loss_params(setting.hparams)))
     alike = np.allclose(weights, 1 / len(weights), rtol=1e-3)
     # So many packs that they could not be told one by one say nothing more than fewer do.
-    if not alike or config.num_classes or config.instance_noise != "none" or len(weights) ** (config.packing + 1) > 10**7:
+    if (
+        not alike
+        or config.num_classes
+        or config.instance_noise != "none"
+        or len(weights) ** (config.packing + 1) > 10**7
+    ):
         best = np.full((2, len(weights)), np.nan)
     else:
         best = _best_losses(config.loss, len(weights), params, config.packing)

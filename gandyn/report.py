@@ -593,7 +593,9 @@ def write(results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[s
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader who reloads the page while it is written never sees half of it.
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8", errors="replace")
+    partial.unlink(missing_ok=True)  # in a folder from elsewhere it might be a link to somewhere else
+    with partial.open("x", encoding="utf-8", errors="replace") as file:
+        file.write(page)
     partial.replace(path)
     return path
 

@@ -182,7 +182,7 @@ def resume(
     store.read_manifest(folder)  # before a lock is put into what may be no results folder
     with engine.holds(folder):
         engine.ready()
-        _go_on(folder, *_recorded(folder, anyway), progress, checkpoint_every, engine)
+        _go_on(folder, _recorded(folder, anyway)[1], progress, checkpoint_every, engine)
     return results.open_results(folder)
 
 
@@ -217,7 +217,7 @@ def extend(
         if engine.leads:
             _add(folder, *_recorded(folder, anyway), seeds, num_steps, engine.parts)
         engine.ready()
-        _go_on(folder, *_recorded(folder, anyway), progress, checkpoint_every, engine)
+        _go_on(folder, _recorded(folder, anyway)[1], progress, checkpoint_every, engine)
     return results.open_results(folder)
 
 
@@ -266,20 +266,16 @@ def _recorded(folder: Path, anyway: bool) -> tuple[dict[str, Any], Sweep]:
         raise ValueError(f"{folder} records no sweep that can be run: {error}") from error
 
 
-def _go_on(
-    folder: Path, manifest: Mapping[str, Any], sweep_: Sweep, progress: bool, checkpoint_every: float, engine: "Engine"
-) -> None:
+def _go_on(folder: Path, sweep_: Sweep, progress: bool, checkpoint_every: float, engine: "Engine") -> None:
     groups = groups_of(folder, sweep_)
-    open_ = {index: group for index, group in groups.items() if _is_open(folder, index, manifest)}
+    open_ = {index: group for index, group in groups.items() if _is_open(folder, index)}
     engine.execute(folder, sweep_, open_, progress, checkpoint_every)
 
 
-def _is_open(folder: Path, index: int, manifest: Mapping[str, Any]) -> bool:
-    """Whether something is left to do of a group, or what it holds is damaged."""
-    try:
-        return not store.reopen(folder, index).recorded(index).all()
-    except ValueError:
-        return True
+def _is_open(folder: Path, index: int) -> bool:
+    """Whether something is left to do of a group: steps that are not recorded, or damaged; its last checkpoint."""
+    writer = store.reopen(folder, index)
+    return writer.progress(index).status != "complete" or not writer.recorded(index).all()
 
 
 def groups_of(folder: Path, sweep_: Sweep) -> dict[int, Group]:
@@ -355,13 +351,22 @@ def _execute(
     start = time.monotonic()
     spent = writer.manifest["wall_time_s"] or 0.0
     writer.finish("running", spent)
-    status = "interrupted"
-    try:
+    with ends_as_noted(writer, spent):
         failures = train_groups(writer, sweep_, groups, progress, checkpoint_every)
-        status = "failed" if failures else "complete"
-    finally:
-        writer.finish(status, spent + time.monotonic() - start)
+    writer.finish("failed" if failures else "complete", spent + time.monotonic() - start)
     raise_failures(failures, len(groups))
+
+
+@contextlib.contextmanager
+def ends_as_noted(writer: store.Writer, spent: float) -> Iterator[None]:
+    """Notes in the manifest that training was interrupted, where it is."""
+    start = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk: what is raised says so, and better
+            writer.finish("interrupted", spent + time.monotonic() - start)
+        raise
 
 
 def raise_failures(failures: Sequence[Exception], num_groups: int) -> None:

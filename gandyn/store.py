@@ -17,19 +17,23 @@ what came after.
 Letters in shapes: R runs, S steps, M metrics.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
+import errno
 import json
 import math
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import xarray as xr
 import zarr
 import zarr.abc.store
@@ -65,6 +69,11 @@ _RAGGED = ("mode", "eigenvalue")
 _METRIC_CHUNK_BYTES = 2**20
 # Fields take one file a step, or several where many runs make it larger than this.
 _FIELD_CHUNK_BYTES = 2**22
+# Larger than the manifest of any sweep that can be planned: 10^5 settings, 10^5 groups.
+_MOST_JSON_BYTES = 2**26
+# Far above what is written; what a folder from elsewhere claims is held against it before memory is asked for.
+_MOST_FILE_BYTES = 2**30
+_MOST_ARRAY_BYTES = 2**48
 
 
 class Field(NamedTuple):
@@ -210,7 +219,7 @@ def extend(
         metadata: entries of the manifest that change.
 
     Raises:
-        ValueError: as `create` and `reopen`; a group to be lengthened would lose a step.
+        ValueError: as `create` and `reopen`; a group to be lengthened is damaged, or would lose a step.
     """
     writer = reopen(path)
     folder = Path(path)
@@ -231,7 +240,17 @@ def extend(
         entries[index] = _entry(number, spec, entry["unit"])
         number += 1
         new = _create_group(spec, zarr.storage.LocalStore(folder / entries[index]["name"]))
-        _copy_group(old, new)
+        try:
+            _copy_group(old, new)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
+            raise ValueError(
+                f"{folder / entry['name']} is damaged ({error}): gandyn resume measures it again"
+            ) from error
+        for file in (folder / entries[index]["name"]).rglob("*"):  # before what it is a copy of is removed
+            if file.is_file():
+                _sync(file)
         replaced.append(folder / entry["name"])
     unit = 1 + max(entry["unit"] for entry in entries)
     for spec in specs:
@@ -307,11 +326,23 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
     folder = Path(path)
     manifest = read_manifest(folder)
     groups = [_open_group(folder / entry["name"], entry["size"]) for entry in manifest["groups"]]
+    _check_fits(folder, [group.spec for group in groups])
     try:
         _check_agreement([group.spec for group in groups])
         return _merge(manifest, groups)
     except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
         raise ValueError(f"the results in {folder} are damaged: {error}") from error
+
+
+def _check_fits(folder: Path, specs: Sequence[GroupSpec]) -> None:
+    """Raises ValueError where the metrics, which are read at once, are more than the memory of this machine."""
+    metrics = {name for spec in specs for name in spec.metrics}
+    steps = {step for spec in specs for step in spec.steps}
+    needed, memory = 4 * len(metrics) * len(steps) * sum(spec.size for spec in specs), psutil.virtual_memory().total
+    if needed > memory:
+        raise ValueError(
+            f"{folder}: its metrics take {needed / 2**30:,.0f} GiB; this machine has {memory / 2**30:,.0f}"
+        )
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -408,26 +439,32 @@ class Writer:
             yield root / name / "c", "/".join(["*", str(step_index), *("0" for _ in field.shape)])
 
     def recorded(self, group: int) -> np.ndarray:
-        """Which of a group's steps have been recorded, (S,) bool.
+        """Which of a group's steps have been recorded whole, (S,) bool.
 
-        Raises:
-            ValueError: what was recorded is damaged.
+        A file that is damaged is named in a RuntimeWarning, and its steps count as not recorded: once they are written
+        again, it is whole.
         """
-        try:
-            metrics = np.asarray(self.groups[group].arrays["metrics"][...])
-        except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
-            raise ValueError(f"{self.manifest['groups'][group]['name']} is damaged: {error}") from error
-        return (~np.isnan(metrics)).any(axis=0).all(axis=0)
+        arrays, recorded = self.groups[group].arrays, []
+        for block in range(arrays["metrics"].cdata_shape[2]):
+            metrics = self._chunk(group, "metrics", 0, 0, block)
+            damaged = np.zeros(_steps_in(arrays["metrics"], block), bool)
+            recorded.append(damaged if metrics is None else (~np.isnan(metrics)).any(axis=0).all(axis=0))
+        recorded = np.concatenate(recorded)
+        for name in self.groups[group].spec.fields:
+            rows, _, *rest = arrays[name].cdata_shape
+            for step in np.flatnonzero(recorded).tolist():
+                files = [self._chunk(group, name, row, step, *(0 for _ in rest)) for row in range(rows)]
+                recorded[step] = all(file is not None for file in files)
+        return recorded
 
-    def reset(self, group: int) -> None:
-        """Makes a group anew, nothing measured."""
-        assert self.folder is not None
-        path = self.folder / self.manifest["groups"][group]["name"]
-        spec = self.groups[group].spec
-        shutil.rmtree(path)
-        made = _create_group(spec, zarr.storage.LocalStore(path))
-        self.groups[group] = made
-        self._buffers[group] = _MetricBuffer(made.arrays["metrics"])
+    def _chunk(self, group: int, name: str, *index: int) -> np.ndarray | None:
+        """The content of one file of an array; None, and a warning, where that is damaged."""
+        values = _read_chunk(self.groups[group].arrays[name], index)
+        if values is None:
+            file = "/".join([self.manifest["groups"][group]["name"], name, "c", *map(str, index)])
+            where = file if self.folder is None else self.folder / file
+            warnings.warn(f"{where} is damaged: what it holds counts as not measured", RuntimeWarning, stacklevel=3)
+        return values
 
     def unit(self, group: int) -> int:
         """The number under which checkpoints and progress of a group are kept."""
@@ -467,10 +504,28 @@ class _MetricBuffer:
         block, offset = divmod(step_index, self._array.chunks[2])
         if self._current is None or self._current[0] != block:
             # Chunk and position change in one assignment: Ctrl-C between two would file a chunk under another's place.
-            self._current = block, np.array(self._array.blocks[0, 0, block])
+            kept = _read_chunk(self._array, (0, 0, block))
+            if kept is None:  # damaged: all of it is to be written again
+                kept = np.full((*self._array.shape[:2], _steps_in(self._array, block)), np.nan, np.float32)
+            self._current = block, kept
         buffer = self._current[1]
         buffer[:, :, offset] = values
         self._array.blocks[0, 0, block] = buffer
+
+
+def _steps_in(metrics: zarr.Array, block: int) -> int:
+    """Steps in one file of metrics: the last one may hold fewer."""
+    return min(metrics.chunks[2], metrics.shape[2] - block * metrics.chunks[2])
+
+
+def _read_chunk(array: zarr.Array, index: tuple[int, ...]) -> np.ndarray | None:
+    """A copy of what one file of an array holds; None where it is damaged."""
+    try:
+        return np.array(array.blocks[index])
+    except (OSError, MemoryError):
+        raise  # nothing is known of the file then
+    except Exception:  # noqa: BLE001 (zarr raises a dozen types for a truncated or foreign chunk)
+        return None
 
 
 # One group: its spec, and the arrays it is recorded in
@@ -547,6 +602,10 @@ def _open_group(path: Path, size: int, *, writable: bool = False) -> _Group:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist, but {_MANIFEST} beside it lists it")
     try:
+        if (path / "zarr.json").stat().st_size > _MOST_JSON_BYTES:
+            raise ValueError(f"zarr.json has more than {_MOST_JSON_BYTES} bytes")
+        if writable:
+            _check_no_links(path)
         # LocalStore by name: given a path, zarr guesses the kind of store from how the path is spelt.
         store = zarr.storage.LocalStore(path, read_only=not writable)
         root = zarr.open_group(store, mode="r+" if writable else "r", zarr_format=3)
@@ -562,9 +621,24 @@ def _open_group(path: Path, size: int, *, writable: bool = False) -> _Group:
         for name, shape in _shapes(spec).items():
             if arrays[name].shape != shape or arrays[name].dtype != np.float32:
                 raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}, expected float32 {shape}")
+            if not math.isnan(arrays[name].fill_value):
+                raise ValueError(f"{name} is {arrays[name].fill_value} where nothing was measured, expected NaN")
+            # What is written and synced file by file relies on this.
+            whole = {0, 1} if name == "metrics" else set(range(2, len(shape)))
+            chunks = arrays[name].chunks
+            if any(chunks[axis] != shape[axis] for axis in whole) or (name != "metrics" and chunks[1] != 1):
+                raise ValueError(f"{name} {shape} is cut into files of {chunks}")
     except Exception as error:  # zarr raises a dozen types for a damaged store
         raise ValueError(f"{path} is damaged or no group of results: {error!r}") from error
     return _Group(spec, arrays)
+
+
+def _check_no_links(path: Path) -> None:
+    """A store from elsewhere could have something outside of it written to."""
+    for parent, folders, _ in os.walk(path):
+        for folder in (Path(parent), *(Path(parent, name) for name in folders)):
+            if folder.is_symlink():
+                raise ValueError(f"{folder} is a link: results that are written to have none")
 
 
 def _open_array(root: zarr.Group, name: str) -> zarr.Array:
@@ -575,11 +649,15 @@ def _open_array(root: zarr.Group, name: str) -> zarr.Array:
     codecs = [codec["name"] for codec in array.metadata.to_dict()["codecs"]]  # pyright: ignore
     if array.dtype.kind != "f" or codecs != ["bytes", "crc32c"]:
         raise ValueError(f"{name} is {array.dtype} with codecs {codecs}: expected uncompressed floats")
+    if array.nbytes > _MOST_ARRAY_BYTES or math.prod(array.chunks) * array.dtype.itemsize > _MOST_FILE_BYTES:
+        raise ValueError(f"{name} {array.shape} in files of {array.chunks} is larger than any results")
     return array
 
 
 def _open_constant(root: zarr.Group, name: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
     array = _open_array(root, name)
+    if array.chunks != array.shape:
+        raise ValueError(f"{name} {array.shape} is cut into files of {array.chunks}: expected one file")
     return tuple(array.metadata.dimension_names), np.asarray(array[...]), dict(array.attrs)  # pyright: ignore
 
 
@@ -733,9 +811,16 @@ def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Replaces a file in one move: a reader finds the old one or the new one, whole."""
     partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    _sync(partial)
-    partial.replace(file)
+    partial.unlink(missing_ok=True)  # of a killed process; or a link, by which another file would be written to
+    try:
+        with partial.open("x", encoding="utf-8") as opened:
+            opened.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        _sync(partial)
+        partial.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def _sync(file: Path) -> None:
@@ -748,12 +833,27 @@ def _read_progress(folder: Path | None, entry: Mapping[str, Any]) -> Progress:
     if folder is None:
         return Progress()
     try:
-        noted = json.loads((folder / f"group-{entry['unit']:03d}.json").read_text(encoding="utf-8"))
-        progress = Progress(**noted)
-    except (OSError, ValueError, TypeError, RecursionError):
+        progress = Progress(**_read_json(folder / f"group-{entry['unit']:03d}.json"))
+        wall_time_s = float(progress.wall_time_s)
+    except (OSError, ValueError, TypeError, OverflowError):
         return Progress()
-    known = isinstance(progress.status, str) and isinstance(progress.step, int) and isinstance(progress.error, str)
-    return progress if known and isinstance(progress.wall_time_s, int | float) else Progress()
+    if progress.status not in (*_STATUSES, "waiting") or not isinstance(progress.error, str):
+        return Progress()
+    if type(progress.step) is not int or not 0 <= progress.step < 10**15 or not 0 <= wall_time_s < math.inf:
+        return Progress()
+    return progress
+
+
+def _read_json(file: Path) -> Any:
+    """What a file holds. Raises ValueError for what is no JSON, too deep or too large, OSError where there is none."""
+    if not file.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    if file.stat().st_size > _MOST_JSON_BYTES:
+        raise ValueError(f"{file.stat().st_size} bytes, expected at most {_MOST_JSON_BYTES}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -764,8 +864,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{folder} is no results folder: expected {_MANIFEST} in it")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        manifest = _read_json(file)
+    except ValueError as error:
         raise ValueError(f"{file} is damaged: expected JSON ({error})") from error
     try:
         _check_manifest(manifest)
@@ -785,8 +885,9 @@ def _check_manifest(manifest: Any) -> None:
             raise ValueError(f"{name} is {manifest.get(name)!r}, expected text")
     if manifest.get("status") not in _STATUSES:
         raise ValueError(f"status is {manifest.get('status')!r}, expected one of {', '.join(_STATUSES)}")
-    if not isinstance(manifest.get("wall_time_s"), int | float | None):
-        raise ValueError(f"wall_time_s is {manifest['wall_time_s']!r}, expected a number or null")
+    wall_time_s = manifest.get("wall_time_s")
+    if wall_time_s is not None and (not isinstance(wall_time_s, int | float) or not 0 <= wall_time_s < 10**15):
+        raise ValueError(f"wall_time_s is {wall_time_s!r:.80}, expected a number of seconds or null")
     versions = manifest.get("versions")
     if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
         raise ValueError(f"versions is {versions!r}, expected package -> version")

@@ -7,7 +7,6 @@ looks whether it is asked to stop, reports, and writes. How work is cut changes 
 import contextlib
 import hashlib
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -256,7 +255,7 @@ class Training:
         if self._pending is None:
             return False
         index, measurement, (deep_metrics, deep_fields) = self._pending
-        metrics, fields = measurement() if callable(measurement) else measurement
+        metrics, fields = measurement() if callable(measurement) else measurement  # pyright: ignore
         named = measure.named(self._group.config, self._schedule.measure_config, metrics)
         self._record_to(index, named | self._not_taken | deep_metrics, fields | deep_fields)
         self._pending, self.recorded = None, index + 1
@@ -336,15 +335,10 @@ def train(
 
 
 def _go_back(writer: store.Writer, index: int, training: Training, checkpoints: Checkpoints) -> None:
-    """To the last checkpoint that the results reach; to the start of results that are damaged."""
-    try:
-        recorded = writer.recorded(index)
-    except ValueError as error:
-        checkpoints.forget()
-        writer.reset(index)
-        warnings.warn(f"{error}: its runs are trained again", RuntimeWarning, stacklevel=2)
-        return
+    """To the last checkpoint that the results reach, without a gap or damage; to the start where there is none."""
+    recorded = writer.recorded(index)
     in_a_row = len(recorded) if recorded.all() else int(np.argmin(recorded))
     found = checkpoints.latest(training.like(), in_a_row)
+    checkpoints.forget(after=-1 if found is None else found.step)
     if found is not None:
         training.restore(found)

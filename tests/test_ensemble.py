@@ -164,10 +164,7 @@ REMEMBERING = {
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        pytest.param(each, id=label, marks=[pytest.mark.slow] * (i > 0))
-        for i, (label, each) in enumerate(REMEMBERING.items())
-    ],
+    [pytest.param(each, id=label, marks=[pytest.mark.slow]) for label, each in REMEMBERING.items()],
 )
 def test_everything_that_is_remembered_replays(fields):
     """In one piece, in pieces, alone, elsewhere, beside a run that diverges, measured or not."""
@@ -244,6 +241,7 @@ class TestBlocksOfSeveralRuns:
         assert_same(got, block_reference(), but=(1,))
         assert not np.isfinite(got[1][0]).all()
 
+    @pytest.mark.slow
     def test_devices(self):
         # Not the same bits: programs for one and for two devices pass through different compiler pipelines, which round
         # batched products differently. (With blocks of one run, the default on CPU, they agree bit for bit.)

@@ -24,6 +24,7 @@ def load_experiment(name: str = "loss_vs_value"):
     return runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
 
 
+@pytest.mark.slow  # `make run` in small; the anatomy's test runs the same way
 def test_experiment_runs_every_recipe_and_writes_its_page(tmp_path, monkeypatch, capsys):
     script = load_experiment()
     out = tmp_path / "results"

@@ -65,6 +65,7 @@ def measured(
 IDENTITY = np.eye(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "d", "joint"), [(4, 0.5, 1.0), (4, 1.0, 2.0)])
 def test_packs(m, d, joint):
     """m independent samples, each d away: as one sample d sqrt(m) away. The JSD stays that of single samples."""

@@ -1,10 +1,12 @@
 """The results store: what was written is there, whatever happened to the writer, and nothing else is touched."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from gandyn import store
+from gandyn import locks, store
 
 METRICS = {
     "value": {"long_name": "value function", "units": "nat"},
@@ -31,14 +33,14 @@ METADATA = {
     "coverage_convention": "4 std, 1 sample",
 }
 
-# Loads the store by its file: the package would import jax, which these processes have no use for.
+# By itself: the package would import jax, which these processes have no use for.
 LOAD_STORE = f"""
-import importlib.util, sys
+import sys, types
 import numpy as np
-spec = importlib.util.spec_from_file_location("store", {store.__file__!r})
-store = importlib.util.module_from_spec(spec)
-sys.modules["store"] = store
-spec.loader.exec_module(store)
+package = types.ModuleType("gandyn")
+package.__path__ = [{str(Path(store.__file__).parent)!r}]
+sys.modules["gandyn"] = package
+from gandyn import store
 """
 
 FIELD: Any = store.Field  # of which the wrong is asked, too
@@ -144,7 +146,7 @@ def test_round_trip(tmp_path):
     assert json.loads(ds.attrs["constant_fields"]) == {"width": 128}
     assert json.loads(ds.attrs["versions"]) == METADATA["versions"]
     assert {name: ds.attrs[name] for name in METADATA if name != "versions"}.items() <= METADATA.items()
-    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 2)
+    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 3)
     assert ds.attrs["created"]
 
 
@@ -282,7 +284,7 @@ def test_a_kill_at_any_moment_keeps_what_was_written(tmp_path, moment):
     assert child.returncode == -signal.SIGKILL
 
     ds = store.open_results(tmp_path)
-    assert ds.attrs["status"] == "running"
+    assert ds.attrs["status"] == "interrupted"  # it says running, but no process holds it
     assert np.isnan(ds.attrs["wall_time_s"])
     for group in range(2):
         runs = ds.isel(run=slice(64 * group, 64 * group + 64))
@@ -323,7 +325,7 @@ def test_an_early_finish_leaves_nan(tmp_path):
     ds = store.open_results(tmp_path / "r")
     assert (ds.attrs["status"], ds.attrs["wall_time_s"]) == ("interrupted", 0.25)
     assert ds.value.notnull().sum("step").values.tolist() == [1, 1, 1]
-    with pytest.raises(ValueError, match="'complete' or 'interrupted'"):
+    with pytest.raises(ValueError, match="'done': expected 'running', 'complete', 'interrupted', 'failed'"):
         writer.finish("done", 1.0)
 
 
@@ -336,6 +338,224 @@ def test_a_fresh_process_opens_it(tmp_path):
     assert child.stderr == ""
 
 
+# Going on with results
+
+
+def damage(file):
+    """Changes one bit."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_reopened_results_are_gone_on_with(tmp_path):
+    specs = [make_spec(num_samples=5), make_spec(2)]
+    writer = store.create(tmp_path / "r", specs, METADATA)
+    for step_index in range(2):
+        writer.write(0, step_index, **measurement(specs[0], step_index))
+    again = store.reopen(tmp_path / "r")
+    assert sorted(again.groups) == [0, 1]
+    assert again.recorded(0).tolist() == [True, True, False, False, False]
+    assert not again.recorded(1).any()
+    assert sorted(store.reopen(tmp_path / "r", 1).groups) == [1]
+    with pytest.raises(ValueError, match="group is 0: expected one of"):
+        store.reopen(tmp_path / "r", 1).write(0, 0, **measurement(specs[0], 0))
+    write_all(again, specs)
+    xr.testing.assert_equal(store.open_results(tmp_path / "r"), store.open_results(results(tmp_path / "whole", *specs)))
+
+
+def test_status_is_running_only_while_a_process_holds_the_folder(tmp_path):
+    store.create(tmp_path, [make_spec()], METADATA)
+    assert store.read_manifest(tmp_path)["status"] == "interrupted"
+    with locks.writer(tmp_path):
+        assert store.open_results(tmp_path).attrs["status"] == "running"
+    assert store.read_manifest(tmp_path)["status"] == "interrupted"
+
+
+def test_a_folder_with_nothing_but_a_lock_is_as_good_as_empty(tmp_path):
+    with locks.writer(tmp_path):
+        store.check_output(tmp_path)
+        results(tmp_path, make_spec())
+
+
+def test_every_file_of_numbers_ends_with_a_checksum(tmp_path):
+    path = results(tmp_path, make_spec(num_samples=5)) / "group-000.zarr"
+    for name in ("metrics", "samples", "target_means", "extent"):
+        codecs = json.loads((path / name / "zarr.json").read_text())["codecs"]
+        assert [codec["name"] for codec in codecs] == ["bytes", "crc32c"]
+
+
+@pytest.mark.parametrize("how", [damage, lambda file: os.truncate(file, 9), lambda file: os.truncate(file, 0)])
+@pytest.mark.parametrize(
+    ("file", "lost"), [("metrics/c/0/0/1", [2, 3]), ("metrics/c/0/0/2", [4]), ("samples/c/1/3/0/0", [3])]
+)
+def test_what_is_damaged_counts_as_not_recorded_until_it_is_written_again(tmp_path, monkeypatch, how, file, lost):
+    monkeypatch.setattr(store, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
+    monkeypatch.setattr(store, "_FIELD_CHUNK_BYTES", 80)  # two runs a file
+    spec = make_spec(num_samples=5)
+    path = results(tmp_path / "r", spec)
+    whole = store.open_results(path).load()
+    how(path / "group-000.zarr" / file)
+    writer = store.reopen(path)
+    with pytest.warns(RuntimeWarning, match=f"{path}/group-000.zarr/{file} is damaged"):
+        assert np.flatnonzero(~writer.recorded(0)).tolist() == lost
+    for step_index in lost:
+        writer.write(0, step_index, **measurement(spec, step_index))
+    assert store.reopen(path).recorded(0).all()
+    xr.testing.assert_identical(store.open_results(path).load(), whole)
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_one_that_is_damaged(tmp_path, monkeypatch):
+    path = results(tmp_path / "r", make_spec())
+    writer = store.reopen(path)
+    before = files(path)
+
+    async def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")  # root may read anything
+
+    monkeypatch.setattr(store.zarr.storage.LocalStore, "get", refused)
+    for use in (lambda: writer.recorded(0), lambda: writer.write(0, 0, **measurement(make_spec(), 0))):
+        with pytest.raises(PermissionError):
+            use()
+    assert files(path) == before
+
+
+def test_results_are_extended_by_groups_and_by_steps(tmp_path):
+    old, more = make_spec(num_samples=5), make_spec(2, (0, 10, 160))
+    path = results(tmp_path / "r", old, make_spec(4))
+    writer = store.reopen(path)
+    writer.note(0, store.Progress("complete", 80, 2.0))
+    longer = dataclasses.replace(writer.groups[0].spec, steps=[0, 10, 15, 20, 40, 80, 160])
+    again = store.extend(path, [more], {0: longer}, {"ends": [80], "title": "longer"})
+
+    entries = json.loads((path / "manifest.json").read_text())["groups"]
+    assert entries == [
+        {"name": "group-002.zarr", "size": 3, "unit": 0},
+        {"name": "group-001.zarr", "size": 4, "unit": 1},
+        {"name": "group-003.zarr", "size": 2, "unit": 2},
+    ]
+    assert not (path / "group-000.zarr").exists()
+    assert again.manifest["ends"] == [80]
+    assert again.progress(0) == store.Progress("complete", 80, 2.0)
+    assert again.progress(2) == store.Progress()
+    assert [again.recorded(group).sum() for group in range(3)] == [5, 5, 0]
+    ds = store.open_results(path)
+    assert (ds.attrs["status"], ds.attrs["title"]) == ("interrupted", "longer")
+    known = ds.sel(step=[0, 10, 20, 40, 80]).isel(run=slice(3))
+    for step_index in range(5):
+        want = measurement(old, step_index)
+        np.testing.assert_array_equal(known.value[:, step_index], want["metrics"]["value"])
+        np.testing.assert_array_equal(known.samples[:, step_index], want["fields"]["samples"].astype(np.float32))
+    assert ds.value.sel(step=[15, 160]).isnull().all()
+
+
+@pytest.mark.parametrize("stage", ["_create_group", "_copy_group", "_sync", "_write_manifest"])
+def test_an_extension_that_is_stopped_leaves_what_was_there_and_can_be_made_again(tmp_path, monkeypatch, stage):
+    path = results(tmp_path / "r", make_spec())
+    before = store.open_results(path).load()
+    longer = {0: dataclasses.replace(store.reopen(path).groups[0].spec, steps=[0, 10, 20, 40, 80, 160])}
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, stage, stops)
+        with pytest.raises(KeyboardInterrupt):
+            store.extend(path, [make_spec(2)], longer, {})
+    xr.testing.assert_identical(store.open_results(path).load(), before)
+    again = store.extend(path, [make_spec(2)], longer, {})
+    assert [again.recorded(group).sum() for group in range(2)] == [5, 0]
+    assert sorted(entry.name for entry in path.glob("*.zarr")) == ["group-001.zarr", "group-002.zarr"]
+
+
+def test_an_extension_that_would_lose_something_is_refused(tmp_path):
+    path = results(tmp_path / "r", make_spec())
+    spec = store.reopen(path).groups[0].spec
+    before = files(path)
+    with pytest.raises(ValueError, match=r"steps lost: \[80\]"):
+        store.extend(path, [], {0: dataclasses.replace(spec, steps=[0, 10, 20, 40, 160])}, {})
+    with pytest.raises(ValueError, match="value is a metric with attributes"):
+        store.extend(path, [make_spec(metrics={"value": {"units": "bit"}})], {}, {})
+    assert files(path) == before
+    damage(path / "group-000.zarr/metrics/c/0/0/0")
+    with pytest.raises(ValueError, match=r"group-000.zarr is damaged .*: gandyn resume measures it again"):
+        store.extend(path, [], {0: dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])}, {})
+
+
+def test_progress_is_noted_beside_the_groups(tmp_path):
+    writer = store.create(tmp_path / "r", [make_spec(), make_spec()], METADATA)
+    assert writer.progress(1) == store.Progress("waiting", 0, 0.0, "")
+    writer.note(1, store.Progress("failed", 40, 1.5, "no room"))
+    assert store.reopen(tmp_path / "r").progress(1) == store.Progress("failed", 40, 1.5, "no room")
+    assert json.loads((tmp_path / "r" / "group-001.json").read_text())["step"] == 40
+    assert store.create(None, [make_spec()], METADATA).progress(0) == store.Progress()
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {"step": float("nan")}, {"step": 10**400}, {"step": -1}, {"step": True}, {"wall_time_s": float("nan")},
+        {"wall_time_s": float("inf")}, {"wall_time_s": 10**400}, {"status": "\x1b[2J"}, {"error": 1}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_progress_that_cannot_be_is_not_known(tmp_path, noted):
+    writer = store.create(tmp_path, [make_spec()], METADATA)
+    writer.note(0, store.Progress("running", 40, 1.5))
+    edit_json(tmp_path / "group-000.json", lambda about: about.update(noted))
+    assert writer.progress(0) == store.Progress()
+
+
+def test_a_pipe_in_place_of_progress_is_not_waited_for(tmp_path):
+    writer = store.create(tmp_path, [make_spec()], METADATA)
+    os.mkfifo(tmp_path / "group-000.json")
+    assert writer.progress(0) == store.Progress()
+
+
+def test_sync_forces_what_was_written_since_the_last_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
+    monkeypatch.setattr(store, "_FIELD_CHUNK_BYTES", 80)  # two runs a file
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path, [spec], METADATA)
+    synced = []
+    monkeypatch.setattr(store, "_sync", synced.append)
+    for step_index in (1, 2):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    writer.sync()
+    names = {str(file.relative_to(tmp_path / "group-000.zarr")) for file in synced}
+    samples = {f"samples/c/{rows}/{step}/0/0" for rows in (0, 1) for step in (1, 2)}
+    assert names == samples | {"metrics/c/0/0/0", "metrics/c/0/0/1"}
+    assert len(synced) == len(names)
+    synced.clear()
+    writer.sync()
+    assert synced == []
+
+
+def test_a_note_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path, monkeypatch):
+    writer = store.create(tmp_path, [make_spec()], METADATA)
+    writer.note(0, store.Progress("running", 40, 1.5))
+    before = set(files(tmp_path))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.note(0, store.Progress("complete", 80, 2.0))
+    assert writer.progress(0).step == 40
+    assert set(files(tmp_path)) == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json.partial", "group-000.json.partial"])
+def test_no_file_is_written_through_a_link(tmp_path, name):
+    (tmp_path / "mine").write_text("do not lose")
+    writer = store.create(tmp_path / "r", [make_spec()], METADATA)
+    (tmp_path / "r" / name).symlink_to(tmp_path / "mine")
+    writer.note(0, store.Progress("complete", 80, 2.0))
+    writer.finish("complete", 2.0)
+    assert (tmp_path / "mine").read_text() == "do not lose"
+    assert writer.progress(0).step == 80
+
+
 # Where results may be written
 
 
@@ -343,7 +563,7 @@ def test_overwriting_needs_to_be_asked_for_and_spares_other_files(tmp_path):
     path = results(tmp_path / "r", make_spec(5), make_spec(5))
     (path / "notes.txt").write_text("mine")
     for refuse in (store.check_output, lambda folder: store.create(folder, [make_spec()], METADATA)):
-        with pytest.raises(ValueError, match="already holds results: pass overwrite"):
+        with pytest.raises(ValueError, match="already holds results: go on with them"):
             refuse(path)
     assert store.open_results(path).sizes["run"] == 10
 
@@ -514,7 +734,7 @@ def test_bad_metadata_is_refused_before_anything_is_written(tmp_path, metadata, 
             r"samples has shape .*: expected \(3, 5, 2\)",
         ),
         (lambda call: call["fields"].update(surface=np.zeros((3, 4, 4))), "surface given, but the group keeps none"),
-        (lambda call: call.update(group=1), "group is 1: expected 0 to 0"),
+        (lambda call: call.update(group=1), "group is 1: expected one of 0 to 0"),
         (lambda call: call.update(step_index=5), "step_index is 5: group 0 has 0 to 4"),
         (lambda call: call.update(step_index=-1), "step_index is -1"),
     ],
@@ -543,15 +763,23 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(format_version=1), "format_version is 1, this gandyn reads 2"),
+        (dict(format_version=1), "format_version is 1, this gandyn reads 3"),
         (dict(groups=[{"name": "../other/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr\n", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": ["group-000.zarr"], "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr", "size": "3"}]), "size of group-000.zarr is '3'"),
-        (dict(groups=[{"name": "group-000.zarr", "size": 3}] * 2), "twice"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": 0}] * 2), "twice"),
         (dict(groups=["group-000.zarr"]), "no list of objects"),
         (dict(groups=None), "no list of objects"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": "../x"}]), "unit of group-000.zarr is '../x'"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": -1}]), "unit of group-000.zarr is -1"),
+        (dict(groups=[{"name": f"group-00{i}.zarr", "size": 3, "unit": 0} for i in (0, 1)]), "lists a unit twice"),
+        (dict(ends=None), "ends is None"),
+        (dict(ends=["10"]), r"ends is \['10'\]"),
+        (dict(ends=[float("nan")]), r"ends is \[nan\]"),
+        (dict(wall_time_s=float("nan")), "wall_time_s is nan"),
+        (dict(wall_time_s=10**400), "wall_time_s is 1000"),
         (dict(status="won"), "status is 'won'"),
         (dict(title=None), "title is None"),
         (dict(wall_time_s="long"), "wall_time_s is 'long'"),
@@ -578,6 +806,89 @@ def edit_json(file, change):
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
+
+
+def test_a_manifest_of_a_hundred_megabytes_is_refused_unread(tmp_path):
+    file = results(tmp_path, make_spec()) / "manifest.json"
+    os.truncate(file, 10**8)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="100000000 bytes, expected at most"):
+        store.open_results(tmp_path)
+    assert time.monotonic() - start < 1
+
+
+def cut(chunk_shape):
+    """Array metadata: into files of this shape."""
+    return {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}}}
+
+
+CLAIMS = {
+    # What metadata says, in a store that is otherwise as it was: (name of the array, its change, change of the group).
+    "huge field": (
+        "samples",
+        dict(shape=[3, 5, 10**14, 2]),
+        dict(fields={"samples": [["sample", "xy"], [10**14, 2], {}]}),
+    ),
+    "huge file": (
+        "samples",
+        dict(shape=[3, 5, 10**10, 2], **cut([1, 1, 10**10, 2])),
+        dict(fields={"samples": [["sample", "xy"], [10**10, 2], {}]}),
+    ),
+    "huge constant": ("extent", dict(shape=[10**15]), {}),
+    "huge constant in one file": (
+        "extent",
+        dict(shape=[10**15], **cut([10**15])),
+        {},
+    ),
+    "constant in many files": (
+        "target_means", dict(**cut([1, 1, 1])), {},
+    ),
+    "zeros where nothing was measured": ("metrics", dict(fill_value=0.0), {}),
+    "steps in one file": (
+        "samples", dict(**cut([3, 5, 5, 2])), {},
+    ),
+    "runs in many files": (
+        "metrics", dict(**cut([3, 1, 5])), {},
+    ),
+    "text": ("samples", dict(data_type="string", codecs=[{"name": "vlen-utf8"}], fill_value=""), {}),
+    "objects": ("samples", dict(data_type="object"), {}),
+    "pickles": ("samples", dict(codecs=[{"name": "numcodecs.pickle", "configuration": {}}]), {}),
+    "compressed": ("metrics", dict(codecs=[{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1}}]), {}),
+    "no checksum": ("metrics", dict(codecs=[{"name": "bytes", "configuration": {"endian": "little"}}]), {}),
+    "group in its place": ("metrics", dict(node_type="group"), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_hostile_metadata_is_refused_at_once_and_without_memory(tmp_path, claim):
+    path = results(tmp_path, make_spec(num_samples=5))
+    name, array, group = CLAIMS[claim]
+    edit_json(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
+    edit_json(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
+    start = time.monotonic()
+    for use in (store.open_results, store.reopen):
+        with pytest.raises(ValueError, match="is damaged or no group of results"):
+            use(path)
+    assert time.monotonic() - start < 1
+
+
+def test_many_small_groups_that_make_a_huge_dataset_are_refused(tmp_path, monkeypatch):
+    path = results(tmp_path, make_spec(1, range(400)), make_spec(400, (0,)))
+    store.open_results(path)
+    memory = type("Memory", (), {"total": 4 * 3 * 401 * 400 - 1})
+    monkeypatch.setattr(store.psutil, "virtual_memory", memory)
+    with pytest.raises(ValueError, match="its metrics take"):
+        store.open_results(path)
+
+
+@pytest.mark.parametrize("name", ["group-000.zarr", "group-000.zarr/metrics", "group-000.zarr/metrics/c/0"])
+def test_results_with_links_in_them_are_not_written_to(tmp_path, name):
+    path = results(tmp_path / "r", make_spec())
+    (path / name).rename(tmp_path / "mine")
+    (path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="is a link"):
+        store.reopen(path)
+    store.open_results(path)  # reading harms nothing
 
 
 def replace_extent(group, **kwargs):

@@ -208,6 +208,7 @@ class TestBestResponse:
         for name, (value, _) in best_responses(DEFAULT)(d, 0).items():
             assert value == pytest.approx(BEST[d][name], abs=6e-3 if name == "hinge" else 2e-3), name
 
+    @pytest.mark.slow
     def test_more_blurs_extrapolate_further(self):
         fine = functools.partial(MeasureConfig, num_nodes=1024, num_density_nodes=2**15, bandwidth=0.5)
         errors = [
