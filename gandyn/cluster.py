@@ -7,6 +7,7 @@ that all processes share. Whoever stops or is lost: `gandyn resume` goes on.
 
 import contextlib
 import importlib.util
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,7 +97,7 @@ class Ray(runner.Engine):
                 ray.init(
                     address=address or "local",
                     include_dashboard=False,
-                    logging_level="error",
+                    logging_level=logging.ERROR,
                     log_to_driver=False,
                     ignore_reinit_error=True,
                 )

@@ -88,6 +88,7 @@ def test_divergences_and_transport_of_gaussians(d, loss):
     assert w1["w1"][0] == pytest.approx(d, abs=1.5e-2)
 
 
+@pytest.mark.slow  # the anatomy's test takes most of them
 def test_everything_is_measured_and_nothing_is_lacking():
     config = dataclasses.replace(SMALL, dataset_size=50)
     found = deep(config, QUICK, "ring")

@@ -526,7 +526,7 @@ def mixed() -> list[Any]:
 @pytest.mark.parametrize(
     "config",
     # Every second one here; `test_all_pairs_train` has them all and more.
-    [pytest.param(*row.values, id=row.id, marks=[pytest.mark.slow] * (i % 3 > 0)) for i, row in enumerate(mixed())],
+    [pytest.param(*row.values, id=row.id, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, row in enumerate(mixed())],
 )
 def test_everything_trains(config):
     """Without a measurement, whose program is the longest to compile."""

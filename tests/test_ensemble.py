@@ -220,6 +220,7 @@ class TestMeasuring:
         assert_same(Many(SMALL, [1, 3], num_devices=1).advance(10).measure(), want)
 
 
+@pytest.mark.slow
 class TestBlocksOfSeveralRuns:
     def block(self, seeds: list[int], diverging: tuple[int, ...] = (), num_devices: int = 1) -> dict[int, Any]:
         return Many(SHALLOW, seeds, 4, num_devices, diverging).advance(50).bits()

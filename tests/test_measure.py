@@ -84,7 +84,8 @@ def test_packs(m, d, joint):
     assert worse["value_best"] == pytest.approx(LOGISTIC[joint], abs=2 * m * TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["constant", pytest.param("annealed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["constant", "annealed"])
 def test_noise(kind):
     """Noise of variance 3 on both sides of N(0, I), N((2, 0), I): one std apart. The JSD is without it."""
     config = dataclasses.replace(AFFINE, instance_noise=kind)
@@ -98,6 +99,7 @@ def test_noise(kind):
         assert gone["value_best"] == pytest.approx(LOGISTIC[2.0], abs=TOLERANCE + 3 * gone["value_best_se"])
 
 
+@pytest.mark.slow
 class TestClasses:
     """Two modes, one a class, so near that without labels they would overlap; G has each of them d to the side."""
 
