@@ -161,7 +161,7 @@ class EngineOptions:
     process_id: int | None = None
     """distributed: which of them this is, from 0; found likewise."""
     cpus: float = 1
-    """ray: processors of a task; it trains on so many virtual devices."""
+    """ray: processors of a task; it trains on so many virtual devices (two at least)."""
     gpus: float = 0
     """ray: GPUs of a task."""
 

@@ -78,7 +78,7 @@ class Ray(runner.Engine):
 
     Args:
       address: of the cluster, "auto" for the one that this machine is in; "" starts a local one.
-      cpus: processors of a task, and the virtual devices that it trains on.
+      cpus: processors of a task, and the virtual devices (two at least) that it trains on.
       gpus: GPUs of a task.
 
     Raises:
@@ -122,7 +122,7 @@ class Ray(runner.Engine):
         writer = store.reopen(folder)
         spent = writer.manifest["wall_time_s"] or 0.0
         writer.finish("running", spent)
-        devices = max(1, int(self._cpus))
+        devices = max(2, int(self._cpus))  # as `ensemble.use_every_core`, for the same bits
         environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
         task = remote(_train)

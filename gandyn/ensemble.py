@@ -45,11 +45,15 @@ _SAME = PartitionSpec()
 
 
 def use_every_core() -> None:
-    """Give the CPU backend one virtual device per core, unless the caller has set a number or started the backend."""
+    """Give the CPU backend one virtual device per core, unless the caller has set a number or started the backend.
+
+    At least two: programs for one device pass through another part of the compiler, and round some deep measurements
+    otherwise (docs/decisions.md, 46).
+    """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and jax.config.jax_num_cpu_devices <= 0:  # pyright: ignore
         # Refused where the backend runs already, unknown where the platform has no affinity: keep what is there.
         with contextlib.suppress(RuntimeError, AttributeError):
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
 
 
 def _mesh(devices: tuple[Device, ...]) -> Mesh:
