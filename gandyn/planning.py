@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import shutil
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,10 +84,6 @@ class Plan(NamedTuple):
     def checkpoint_bytes(self) -> float:
         """Of the states of all runs at their end."""
         return float(sum(len(group.runs) * cost.state_bytes(group.config) for group in self.groups))
-
-    def programs(self) -> dict[Hashable, float]:
-        """Everything that compiles -> seconds."""
-        return {name: seconds for estimate in self.estimates() for name, seconds in estimate.programs.items()}
 
     def describe(self) -> str:
         """The plan in plain text, with times by a short calibration of this machine."""

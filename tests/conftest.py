@@ -1,9 +1,7 @@
 """What every test runs under: strict jax, two virtual CPU devices, repeatable hypothesis examples."""
 
-import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing is taken from, or left in, the user's cache of compiled programs; of processes that tests start, too.
@@ -25,18 +23,13 @@ hypothesis.settings.register_profile("gandyn", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("gandyn")
 
 
-# Each compiled program maps some 300 pieces of memory. Linux allows a process 65,530; one more crashes the compiler.
-MOST_MAPS = 45_000
-MAPS = Path("/proc/self/maps")
-
-
 @pytest.fixture(autouse=True)
 def _room_for_programs() -> Iterator[None]:
     """Gives compiled programs up where many have gathered."""
     yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        jax.clear_caches()
-        gc.collect()
+    from gandyn import compilation  # only now: gandyn must find the settings above
+
+    compilation.make_room()
 
 
 @pytest.fixture
