@@ -90,7 +90,7 @@ class Ray(runner.Engine):
         checks.number("gpus", gpus, 0)
         if importlib.util.find_spec("ray") is None:
             raise ValueError("engine: got 'ray', which is not installed: pip install 'gandyn[ray]'")
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]  an extra
 
         if not ray.is_initialized():
             try:
@@ -115,8 +115,8 @@ class Ray(runner.Engine):
         self, folder: Path, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
     ) -> None:
         """See `Engine`."""
-        import ray
-        from ray.exceptions import RayError
+        import ray  # pyright: ignore[reportMissingImports]  an extra
+        from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]  an extra
 
         start = time.monotonic()
         writer = store.reopen(folder)
