@@ -5,10 +5,8 @@ store and keeps its own checkpoints, so its bits do not depend on where it train
 that all processes share. Whoever stops or is lost: `gandyn resume` goes on.
 """
 
-import contextlib
 import importlib.util
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,23 +52,14 @@ class Distributed(runner.Engine):
         """Returns once every process is here."""
         multihost_utils.sync_global_devices("gandyn")
 
-    def execute(
-        self, folder: Path, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
-    ) -> None:
+    def train(
+        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+    ) -> list[Exception]:
         """See `Engine`."""
-        start = time.monotonic()
-        writer = store.reopen(folder)
-        spent = writer.manifest["wall_time_s"] or 0.0
-        if self.leads:
-            writer.finish("running", spent)
         own = dict(list(groups.items())[jax.process_index() :: jax.process_count()])
-        with runner.ends_as_noted(writer, spent) if self.leads else contextlib.nullcontext():
-            failures = runner.train_groups(writer, sweep_, own, progress and self.leads, checkpoint_every)
-            self.ready()
-        if self.leads:
-            failed = any(writer.progress(index).status == "failed" for index in groups)
-            writer.finish("failed" if failed else "complete", spent + time.monotonic() - start)
-        runner.raise_failures(failures, len(groups))
+        failures = super().train(writer, sweep_, own, shown, checkpoint_every)
+        self.ready()
+        return failures
 
 
 class Ray(runner.Engine):
@@ -111,29 +100,22 @@ class Ray(runner.Engine):
             raise ValueError(f"ray: no node has {cpus:g} processors and {gpus:g} GPUs for a task")
         self.parts = int(workers)
 
-    def execute(
-        self, folder: Path, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
-    ) -> None:
+    def train(
+        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+    ) -> list[Exception]:
         """See `Engine`."""
         import ray  # pyright: ignore[reportMissingImports]  an extra
         from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]  an extra
 
-        start = time.monotonic()
-        writer = store.reopen(folder)
-        spent = writer.manifest["wall_time_s"] or 0.0
-        writer.finish("running", spent)
+        assert writer.folder is not None
         devices = max(2, int(self._cpus))  # as `ensemble.use_every_core`, for the same bits
         environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
-        task = remote(_train)
-        waiting = {task.remote(str(folder.absolute()), index, checkpoint_every): index for index in groups}
+        task, folder = remote(_train), str(writer.folder.absolute())
+        waiting = {task.remote(folder, index, checkpoint_every): index for index in groups}
         failures: list[Exception] = []
         try:
-            with (
-                runner.ends_as_noted(writer, spent),
-                interrupts.Stop() as stop,
-                _Watch(writer, groups, progress) as watch,
-            ):
+            with interrupts.Stop() as stop, _Watch(writer, groups, shown) as watch:
                 while waiting:
                     done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_LOOK_SECONDS)
                     for one in done:
@@ -147,8 +129,7 @@ class Ray(runner.Engine):
         finally:
             for one in waiting:
                 ray.cancel(one, force=True)
-        writer.finish("failed" if failures else "complete", spent + time.monotonic() - start)
-        runner.raise_failures(failures, len(groups))
+        return failures
 
 
 def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:

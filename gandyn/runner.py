@@ -20,7 +20,6 @@ from gandyn import (
     interrupts,
     locks,
     planning,
-    progress,
     records,
     results,
     store,
@@ -30,6 +29,7 @@ from gandyn import (
 )
 from gandyn.gan import Config, HParams
 from gandyn.measure import MeasureConfig
+from gandyn.progress import shown as show_progress
 from gandyn.sweep import Group, Sweep
 from gandyn.targets import GaussianMixture
 from gandyn.training import Schedule
@@ -106,11 +106,13 @@ def run_sweep(
       overwrite: replace results that `out` already holds.
       progress: show progress on the terminal, or a line every ten seconds where there is none.
       checkpoint_every: seconds between checkpoints of a group of runs, at least.
-      engine: what trains the groups; by default this process.
+      engine: what trains the groups; by default this process. Others need `out`, where their processes meet.
 
     Returns, raises: as `run`.
     """
     engine = _checked(engine, checkpoint_every)
+    if out is None and type(engine) is not Engine:
+        raise ValueError(f"out: got None; allowed with engine={type(engine).__name__}: a folder")
     plan = planning.make(sweep_, parts=engine.parts, in_memory=out is None)
     plan.check_fits(None if out is None else Path(out))
     specs = [records.group_spec(group, sweep_.steps, sweep_.measured) for group in plan.groups]
@@ -122,7 +124,7 @@ def run_sweep(
     groups = dict(enumerate(plan.groups))
     if out is None:
         writer = store.create(None, specs, metadata)
-        _execute(writer, sweep_, groups, progress, checkpoint_every)
+        engine.execute(writer, sweep_, groups, progress, checkpoint_every)
         return results.derive(writer.dataset())
     folder = Path(out)
     if engine.leads:
@@ -131,7 +133,7 @@ def run_sweep(
         if engine.leads:
             store.create(folder, specs, metadata, overwrite)
         engine.ready()
-        engine.execute(folder, sweep_, groups, progress, checkpoint_every)
+        engine.execute(store.reopen(folder), sweep_, groups, progress, checkpoint_every)
     return results.open_results(folder)
 
 
@@ -269,7 +271,7 @@ def _recorded(folder: Path, anyway: bool) -> tuple[dict[str, Any], Sweep]:
 def _go_on(folder: Path, sweep_: Sweep, progress: bool, checkpoint_every: float, engine: "Engine") -> None:
     groups = groups_of(folder, sweep_)
     open_ = {index: group for index, group in groups.items() if _is_open(folder, index)}
-    engine.execute(folder, sweep_, open_, progress, checkpoint_every)
+    engine.execute(store.reopen(folder), sweep_, open_, progress, checkpoint_every)
 
 
 def _is_open(folder: Path, index: int) -> bool:
@@ -335,46 +337,39 @@ class Engine:
         """Returns once the process that leads has made the folder what it is to be."""
 
     def execute(
-        self, folder: Path, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
+        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
     ) -> None:
-        """Trains groups (by their position in the folder), and notes in the manifest how that ended.
+        """Trains groups (by their position in the results), and notes in the manifest how that ended.
 
         Raises:
           KeyboardInterrupt, OSError, ExceptionGroup: as `run`.
         """
-        _execute(store.reopen(folder), sweep_, groups, progress, checkpoint_every)
+        start = time.monotonic()
+        spent = writer.manifest["wall_time_s"] or 0.0
 
+        def note(status: str) -> None:
+            if self.leads:
+                writer.finish(status, spent + time.monotonic() - start)
 
-def _execute(
-    writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
-) -> None:
-    start = time.monotonic()
-    spent = writer.manifest["wall_time_s"] or 0.0
-    writer.finish("running", spent)
-    with ends_as_noted(writer, spent):
-        failures = train_groups(writer, sweep_, groups, progress, checkpoint_every)
-    writer.finish("failed" if failures else "complete", spent + time.monotonic() - start)
-    raise_failures(failures, len(groups))
+        note("running")
+        try:
+            failures = self.train(writer, sweep_, groups, progress and self.leads, checkpoint_every)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk: what is raised says so, and better
+                note("interrupted")
+            raise
+        failed = failures or any(writer.progress(index).status == "failed" for index in groups)
+        note("failed" if failed else "complete")
+        if failures:
+            raise ExceptionGroup(
+                f"{len(failures)} of {len(groups)} groups of runs failed, the others are recorded", failures
+            )
 
-
-@contextlib.contextmanager
-def ends_as_noted(writer: store.Writer, spent: float) -> Iterator[None]:
-    """Notes in the manifest that training was interrupted, where it is."""
-    start = time.monotonic()
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):  # a full disk: what is raised says so, and better
-            writer.finish("interrupted", spent + time.monotonic() - start)
-        raise
-
-
-def raise_failures(failures: Sequence[Exception], num_groups: int) -> None:
-    """One exception for all groups that failed; none for none."""
-    if failures:
-        raise ExceptionGroup(
-            f"{len(failures)} of {num_groups} groups of runs failed, the others are recorded", failures
-        )
+    def train(
+        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+    ) -> list[Exception]:
+        """What of `execute` differs between engines: trains groups, and returns what failed."""
+        return train_groups(writer, sweep_, groups, shown, checkpoint_every)
 
 
 def train_groups(
@@ -390,7 +385,7 @@ def train_groups(
     failures: list[Exception] = []
     schedules = {index: schedule_of(writer, index, sweep_) for index in groups}
     total = sum(len(group.runs) * schedules[index].steps[-1] for index, group in groups.items())
-    with interrupts.Stop() as stop, _shown(total, shown) as report:
+    with interrupts.Stop() as stop, show_progress(total, shown) as report:
         for index, group in groups.items():
             stop.check()
             compilation.make_room()
@@ -410,10 +405,6 @@ def train_groups(
                 writer.note(index, writer.progress(index)._replace(status="failed", error=str(failure)))
                 warnings.warn(f"{failure}; going on with the others", RuntimeWarning, stacklevel=2)
     return failures
-
-
-def _shown(total: int, wanted: bool) -> progress.Bar | progress.Lines:
-    return progress.shown(total, wanted)
 
 
 @contextlib.contextmanager
@@ -502,7 +493,7 @@ def replay(
     wanted = schedule._replace(steps=dense)
     new = store.create(out, [records.group_spec(alone, dense, sweep_.measured)], _texts(manifest), overwrite)
     compilation.use_cache()
-    with interrupts.Stop() as stop, _shown(last, progress) as report:
+    with interrupts.Stop() as stop, show_progress(last, progress) as report:
         again = training.Training(alone, wanted, lambda i, *what: new.write(0, i, *what), report, stop)
         _start_near(dense[0], again, writer, index, group, position)
         report(group.label, again.step, anew=False)

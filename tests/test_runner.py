@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 import gandyn
-from gandyn import cli, interrupts, records, runner, status, store, sweep_file, training
+from gandyn import cli, interrupts, records, runner, status, store, sweep, sweep_file, training
 from gandyn.measure import MeasureConfig, metrics_of
 
 
@@ -145,6 +145,15 @@ def test_bad_input_is_refused_before_anything_is_written_or_compiled(given, mess
     with pytest.raises(ValueError, match=message):
         run(out=tmp_path / "none", **given)
     assert not (tmp_path / "none").exists()
+
+
+def test_an_engine_of_other_processes_needs_a_folder_where_they_meet():
+    class Elsewhere(runner.Engine):
+        pass
+
+    settings = sweep.make_settings(gandyn.targets.ring(), gandyn.Config(), gandyn.HParams(), None)
+    with pytest.raises(ValueError, match="out: got None; allowed with engine=Elsewhere: a folder"):
+        runner.run_sweep(sweep.Sweep(settings, [0], 10), engine=Elsewhere())
 
 
 @pytest.mark.parametrize(
