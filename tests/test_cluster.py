@@ -143,7 +143,7 @@ def test_two_processes_of_jax_distributed_extend(file, whole, tmp_path):
 def test_ray_with_a_worker_that_is_killed(tmp_path):
     pytest.importorskip("ray")
     file, out = tmp_path / "sweep.toml", tmp_path / "out"
-    file.write_text(SWEEP.format(num_steps=2_000))
+    file.write_text(SWEEP.format(num_steps=6_000))
     sweep = start("sweep", file, "--out", out, "--engine", "ray", "--checkpoint-every", 1)
     killed = kill_a_worker(sweep, out)
     finish(sweep)
@@ -160,7 +160,7 @@ def kill_a_worker(sweep: subprocess.Popen, out: Path) -> bool:
         time.sleep(0.1)
         for folder in out.glob("checkpoints/group-*"):
             step = max((int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()), default=0)
-            if not 0 < step < 1_500:
+            if not 0 < step < 5_000:
                 continue
             for process in psutil.Process(sweep.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
