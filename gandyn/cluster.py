@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from gandyn import checks, interrupts, progress, runner, store, sweep_file
+from gandyn import checks, ensemble, interrupts, progress, runner, store, sweep_file
 from gandyn.sweep import Group, Sweep
 
 _LOOK_SECONDS = 0.5
@@ -108,7 +108,7 @@ class Ray(runner.Engine):
         from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]  an extra
 
         assert writer.folder is not None
-        devices = max(2, int(self._cpus))  # as `ensemble.use_every_core`, for the same bits
+        devices = max(ensemble.MIN_CPU_DEVICES, int(self._cpus))
         environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
         task, folder = remote(_train), str(writer.folder.absolute())

@@ -40,6 +40,10 @@ Device = Any  # jax.Device, which type checkers take for a variable
 
 _PRNG = "threefry2x32"  # by name: under vmap, `rbg` ties the members of a batch together
 
+MIN_CPU_DEVICES = 2
+"""Programs for one device pass through another part of the compiler, and round some deep measurements otherwise
+(docs/decisions.md, 46)."""
+
 _RUNS = PartitionSpec("runs")
 _SAME = PartitionSpec()
 
@@ -47,13 +51,12 @@ _SAME = PartitionSpec()
 def use_every_core() -> None:
     """Give the CPU backend one virtual device per core, unless the caller has set a number or started the backend.
 
-    At least two: programs for one device pass through another part of the compiler, and round some deep measurements
-    otherwise (docs/decisions.md, 46).
+    At least `MIN_CPU_DEVICES`.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and jax.config.jax_num_cpu_devices <= 0:  # pyright: ignore
         # Refused where the backend runs already, unknown where the platform has no affinity: keep what is there.
         with contextlib.suppress(RuntimeError, AttributeError):
-            jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
+            jax.config.update("jax_num_cpu_devices", max(MIN_CPU_DEVICES, len(os.sched_getaffinity(0))))
 
 
 def _mesh(devices: tuple[Device, ...]) -> Mesh:

@@ -525,7 +525,7 @@ def mixed() -> list[Any]:
 
 @pytest.mark.parametrize(
     "config",
-    # Every second one here; `test_all_pairs_train` has them all and more.
+    # Every fourth one here; `test_all_pairs_train` has them all and more.
     [pytest.param(*row.values, id=row.id, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, row in enumerate(mixed())],
 )
 def test_everything_trains(config):

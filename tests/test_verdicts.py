@@ -279,8 +279,8 @@ CONSTRUCTED: dict[str, tuple[gandyn.GaussianMixture, dict[str, Any], dict[str, f
     ),
     # The Dirac-GAN's orbit, through a mode and out again.
     "cycling": (targets.grid(1, 1.0, 0.2), DIRAC, {"lr_gen": 0.1, "lr_disc": 0.1}, 600, 6),
-    # A point can cover one mode.
-    "collapsed": (targets.ring(8, 1.0, 0.1), SMALL | {"gen_net": "point"}, {}, 1000, 50),
+    # A point can cover one mode. Measured twice as often, its hops between modes look like a way in some runs.
+    "collapsed": (targets.ring(8, 1.0, 0.1), SMALL | {"gen_net": "point"}, {}, 2000, 100),
     # A G that stands still on two modes, the third far away.
     "partial": (
         targets.mixture([[0, 0], [0.5, 0], [20, 0]], 0.3), SMALL | {"gen_net": "affine"}, {"lr_gen": 0.0}, 600, 30,
@@ -311,6 +311,5 @@ def test_runs_constructed_to_do_it(name: str):
     )
     judged = verdicts.judge(results)
     found = judged["verdict"].values.tolist()
-    # These two are most runs' way, not all: how far a run is from the target by then is drawn, and a point hops between
-    # modes (of twelve seeds, one at a time is on its way).
-    assert found.count(name) >= (2 if name in ("still_moving", "collapsed") else 3)
+    # How far a run is from the target by then is drawn: this one is most runs' way, not all.
+    assert found.count(name) >= (2 if name == "still_moving" else 3)
