@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from gandyn import gan, measure, targets, truth
-from gandyn.gan import Config, HParams, Players
-from gandyn.measure import MeasureConfig
+from gandyn import truth
+from gandyn.gan import gan, targets
+from gandyn.gan.gan import Config, HParams, Players
+from gandyn.truth import measure
+from gandyn.truth.measure import MeasureConfig
 
 DISTANCES = (0.5, 1.0, 2.0, 3.0, 4.0)
 SHOWN = ("minimax", "hinge", "least_squares")

@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn import ensemble, measure, targets, truth
-from gandyn.gan import Config, HParams
-from gandyn.measure import MeasureConfig, Past
+from gandyn import truth
+from gandyn.gan import targets
+from gandyn.gan.gan import Config, HParams
+from gandyn.sweeps import ensemble
+from gandyn.truth import measure
 from gandyn.truth.density import INTERPOLATION_VARIANCE
+from gandyn.truth.measure import MeasureConfig, Past
 
 TARGET = targets.ring()
 CHEAP = {

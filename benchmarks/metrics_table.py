@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn import targets
-from gandyn.coverage import CONVENTIONS, coverage
-from gandyn.quality import memorization, mode_stats, quality
+from gandyn.gan import targets
+from gandyn.truth.coverage import CONVENTIONS, coverage
+from gandyn.truth.quality import memorization, mode_stats, quality
 
 NUM_MODES, STD, CHANGED = 8, 0.02, 3
 TARGET = targets.ring(num_modes=NUM_MODES, radius=1.0, std=STD)

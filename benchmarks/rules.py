@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 import gandyn
-from gandyn import cost, ensemble, truth
+from gandyn import truth
+from gandyn.sweeps import cost, ensemble
 
 RULES: dict[str, dict[str, Any]] = {
     "alternating": {},

@@ -28,9 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gandyn import dynamics, ensemble, gan, targets, truth
-from gandyn.gan import Config, HParams
-from gandyn.measure import MeasureConfig, Measurement, named
+from gandyn import truth
+from gandyn.gan import dynamics, gan, targets
+from gandyn.gan.gan import Config, HParams
+from gandyn.sweeps import ensemble
+from gandyn.truth.measure import MeasureConfig, Measurement, named
 
 try:
     import torch

@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 
 import gandyn
-from gandyn import checks, cli, prediction, stats
+from gandyn import checks, cli
+from gandyn.analysis import prediction, stats
 
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "minimax": ({"loss": "minimax"}, {}),

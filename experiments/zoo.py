@@ -16,7 +16,9 @@ import jax
 import xarray as xr
 
 import gandyn
-from gandyn import checks, cli, ensemble, stats, truth
+from gandyn import checks, cli, truth
+from gandyn.analysis import stats
+from gandyn.sweeps import ensemble
 
 CRITIC = {"loss": "wasserstein", "disc_steps": 3}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

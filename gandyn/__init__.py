@@ -6,49 +6,58 @@ Many small GANs at once on targets whose density is known, the true value functi
     results = gandyn.run(target, gandyn.Config(loss="non_saturating"), seeds=range(16), out="runs/first")
     gandyn.plots.decomposition(results)
 
-Importing gandyn asks jax for one virtual CPU device per core, unless JAX_NUM_CPU_DEVICES is set or jax already runs.
+What is named here is the public interface; each name is imported when it is first used, and importing gandyn itself
+imports nothing else and sets nothing.
 """
 
-import os
-
-# jax 0.10 reports every program that it loads from its cache as if it were of another machine, in a page of text each.
-# What does go wrong in XLA arrives as an exception. Read when jax is first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from gandyn.ensemble import use_every_core
-
-use_every_core()
-
-from gandyn import (  # noqa: E402
-    cluster,
-    coverage,
-    dynamics,
-    ensemble,
-    export,
-    geometry,
-    losses,
-    networks,
-    penalties,
-    planning,
-    plots,
-    prediction,
-    presets,
-    quality,
-    report,
-    stats,
-    sweep,
-    targets,
-    truth,
-    verdicts,
-)
-from gandyn.gan import Config, HParams  # noqa: E402
-from gandyn.measure import MeasureConfig  # noqa: E402
-from gandyn.results import open_results  # noqa: E402
-from gandyn.runner import extend, replay, resume, run, run_sweep  # noqa: E402
-from gandyn.sweep import Setting, Sweep  # noqa: E402
-from gandyn.targets import GaussianMixture  # noqa: E402
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gandyn.analysis import prediction, stats, verdicts
+    from gandyn.analysis.opening import open_results
+    from gandyn.gan import losses, networks, penalties, targets
+    from gandyn.gan.gan import Config, HParams
+    from gandyn.gan.targets import GaussianMixture
+    from gandyn.report import figures as plots
+    from gandyn.results import export
+    from gandyn.sweeps import presets, sweep
+    from gandyn.sweeps.runner import extend, replay, resume, run, run_sweep
+    from gandyn.sweeps.sweep import Setting, Sweep
+    from gandyn.truth.measure import MeasureConfig
+
+    from . import analysis, gan, report, results, sweeps, truth
+
+_ROOMS = ("analysis", "gan", "report", "results", "sweeps", "truth")
+_MODULES = {
+    "export": "results.export",
+    "losses": "gan.losses",
+    "networks": "gan.networks",
+    "penalties": "gan.penalties",
+    "plots": "report.figures",
+    "prediction": "analysis.prediction",
+    "presets": "sweeps.presets",
+    "stats": "analysis.stats",
+    "sweep": "sweeps.sweep",
+    "targets": "gan.targets",
+    "verdicts": "analysis.verdicts",
+}
+_MEMBERS = {
+    "Config": "gan.gan",
+    "GaussianMixture": "gan.targets",
+    "HParams": "gan.gan",
+    "MeasureConfig": "truth.measure",
+    "Setting": "sweeps.sweep",
+    "Sweep": "sweeps.sweep",
+    "extend": "sweeps.runner",
+    "open_results": "analysis.opening",
+    "replay": "sweeps.runner",
+    "resume": "sweeps.runner",
+    "run": "sweeps.runner",
+    "run_sweep": "sweeps.runner",
+}
 
 __all__ = [
     "Config",
@@ -57,30 +66,44 @@ __all__ = [
     "MeasureConfig",
     "Setting",
     "Sweep",
-    "cluster",
-    "coverage",
-    "dynamics",
-    "ensemble",
+    "analysis",
     "export",
     "extend",
-    "geometry",
+    "gan",
     "losses",
     "networks",
     "open_results",
     "penalties",
-    "planning",
     "plots",
     "prediction",
     "presets",
-    "quality",
     "replay",
     "report",
+    "results",
     "resume",
     "run",
     "run_sweep",
     "stats",
     "sweep",
+    "sweeps",
     "targets",
     "truth",
     "verdicts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"gandyn.{name}")
+    if name in _MODULES:
+        found: Any = importlib.import_module(f"gandyn.{_MODULES[name]}")
+    elif name in _MEMBERS:
+        found = getattr(importlib.import_module(f"gandyn.{_MEMBERS[name]}"), name)
+    else:
+        raise AttributeError(f"module 'gandyn' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

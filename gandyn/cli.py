@@ -16,32 +16,17 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_ori
 
 import tyro
 
-from gandyn import (
-    checks,
-    cluster,
-    coverage,
-    dynamics,
-    export,
-    gan,
-    interrupts,
-    losses,
-    measure,
-    networks,
-    penalties,
-    planning,
-    presets,
-    report,
-    results,
-    runner,
-    stats,
-    status,
-    sweep,
-    sweep_file,
-    targets,
-)
-from gandyn.gan import Config, HParams
-from gandyn.measure import MeasureConfig
-from gandyn.runner import CHECKPOINT_SECONDS
+from gandyn import checks
+from gandyn.analysis import opening as results
+from gandyn.analysis import stats
+from gandyn.gan import dynamics, gan, losses, networks, penalties, targets
+from gandyn.gan.gan import Config, HParams
+from gandyn.report import page as report
+from gandyn.results import export, status
+from gandyn.sweeps import cluster, interrupts, planning, presets, runner, sweep, sweep_file
+from gandyn.sweeps.runner import CHECKPOINT_SECONDS
+from gandyn.truth import coverage, measure
+from gandyn.truth.measure import MeasureConfig
 
 T = TypeVar("T")
 

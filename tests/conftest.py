@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("gandyn")
 def _room_for_programs() -> Iterator[None]:
     """Gives compiled programs up where many have gathered."""
     yield
-    from gandyn import compilation  # only now: gandyn must find the settings above
+    from gandyn.sweeps import compilation
 
     compilation.make_room()
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gandyn.losses import of_modes
+from gandyn.gan.losses import of_modes
 
 # label of the recipe -> (loss, share of runs that collapse, lag at the end in nats)
 RECIPES = {

@@ -7,7 +7,8 @@ import haste
 import pytest
 
 import gandyn
-from gandyn import cli, runner, training
+from gandyn import cli
+from gandyn.sweeps import runner, training
 
 SMALL = """\
 num_steps = 4

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn.targets import GaussianMixture
+from gandyn.gan.targets import GaussianMixture
 from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE, GridDensity, bin_linearly
 from gandyn.truth.value import Estimate, estimate
 

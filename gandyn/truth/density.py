@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from gandyn.targets import GaussianMixture
+from gandyn.gan.targets import GaussianMixture
 
 CELLS_PER_BLUR = 2
 """Grid cells per standard deviation of one blur."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gandyn.losses import DEFAULTS, Loss, LossParams
+from gandyn.gan.losses import DEFAULTS, Loss, LossParams
 from gandyn.truth.best_response import cross_fitted
 from gandyn.truth.lipschitz import climb
 from gandyn.truth.value import Estimate, estimate

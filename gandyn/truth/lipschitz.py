@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from gandyn.gan import Config
+from gandyn.gan.gan import Config
 
 # Least and largest slope of each activation, rounded outwards; gelu is flax's, by tanh.
 _SLOPES = {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
-from gandyn import sampling
+from gandyn.gan import sampling
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gandyn.losses import DEFAULTS, Loss, LossParams
+from gandyn.gan.losses import DEFAULTS, Loss, LossParams
 
 T_975 = 2.364624
 """97.5 % quantile of Student's t with 7 degrees of freedom: eight scrambles give `value +- T_975 * se` its 95 %."""

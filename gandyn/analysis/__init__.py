@@ -1,0 +1,1 @@
+"""Numbers from a results dataset: intervals, tables, verdicts, prediction. Without jax."""

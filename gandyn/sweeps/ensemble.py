@@ -1,0 +1,338 @@
+"""MANY GANs: the only place that knows there are many.
+
+An ensemble is laid out as devices x blocks x runs in a block: a mesh axis over devices, `lax.map` over blocks inside
+a device, `vmap` inside a block. A block stays on its device's cores (and in their cache) for all of a chunk's steps,
+and there is no communication. On CPU a block is one run: a wide vmap thrashes the cache (docs/decisions.md).
+
+Every run gives the same bits whatever else shares the ensemble, for each program has the same block shape whatever
+the number of runs. Shapes: R runs.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gandyn import checks
+from gandyn.gan import dynamics, gan
+from gandyn.gan.gan import Config, HParams, Players, State
+from gandyn.gan.targets import GaussianMixture
+from gandyn.truth.measure import (
+    DeepMeasurement,
+    MeasureConfig,
+    Measurement,
+    Past,
+    deep_bits,
+    measure,
+    measure_deep,
+    node_bits,
+    value_index,
+)
+
+Device = Any  # jax.Device, which type checkers take for a variable
+
+_PRNG = "threefry2x32"  # by name: under vmap, `rbg` ties the members of a batch together
+
+MIN_CPU_DEVICES = 2
+"""Programs for one device pass through another part of the compiler, and round some deep measurements otherwise
+(docs/decisions.md, 46)."""
+
+_RUNS = PartitionSpec("runs")
+_SAME = PartitionSpec()
+
+
+def use_every_core() -> None:
+    """Give the CPU backend one virtual device per core, unless the caller has set a number or started the backend.
+
+    At least `MIN_CPU_DEVICES`.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and jax.config.jax_num_cpu_devices <= 0:  # pyright: ignore
+        # Refused where the backend runs already, unknown where the platform has no affinity: keep what is there.
+        with contextlib.suppress(RuntimeError, AttributeError):
+            jax.config.update("jax_num_cpu_devices", max(MIN_CPU_DEVICES, len(os.sched_getaffinity(0))))
+
+
+def _mesh(devices: tuple[Device, ...]) -> Mesh:
+    return Mesh(np.array(devices), ("runs",))
+
+
+def default_block_size(platform: str) -> int:
+    """Runs that are vmapped together. One number for each kind of device, for a run's bits may depend on it.
+
+    On CPU one, as measured (docs/decisions.md, 1). Elsewhere 128: by estimate, a block of width 128 then takes a large
+    GPU about as long as starting its kernels does.
+    """
+    return 1 if platform == "cpu" else 128
+
+
+class Runs(NamedTuple):
+    """What differs between the runs of one program, every leaf with a leading axis R."""
+
+    key: jax.Array
+    hparams: HParams
+    target: GaussianMixture
+
+
+def stack_runs(targets: Sequence[GaussianMixture], hparams: Sequence[HParams], seeds: Sequence[int]) -> Runs:
+    """One run for each entry of three sequences of one length R. Targets must have one number of modes."""
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl=_PRNG))(np.asarray(seeds, np.uint32))
+    stack = lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.float32) for leaf in leaves])  # noqa: E731
+    return Runs(keys, jax.tree.map(stack, *hparams), jax.tree.map(stack, *targets))
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _map(one: Callable, rows: Any, span: jax.Array) -> Any:
+    """`one` of the rows `span[0]` ... `span[1] - 1` of a tree of arrays with one leading axis; zeros for other rows.
+
+    Not `lax.map`: a loop known to go round once is no loop to the compiler, nor is the first of one row a slice; it
+    then fuses and rounds what is inside differently, and a run alone would have other bits than among others
+    (docs/decisions.md, 25). So the span is traced, and there are at least two rows.
+    """
+    # Keys go through the loop as plain numbers: those can be zeros, and be set at an index.
+    plain = lambda tree: jax.tree.map(key_data, tree)  # noqa: E731
+    plain_rows, size = plain(rows), len(jax.tree.leaves(rows)[0])
+    assert size >= 2
+    shapes = jax.eval_shape(lambda: one(jax.tree.map(lambda leaf: leaf[0], rows)))
+
+    def put(i: jax.Array, out: Any) -> Any:
+        row = wrap_keys(jax.tree.map(lambda leaf: leaf[i], plain_rows), rows)
+        return jax.tree.map(lambda every, own: every.at[i].set(own), out, plain(one(row)))
+
+    blank = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(plain, shapes))
+    return wrap_keys(jax.lax.fori_loop(span[0], span[1], put, blank), shapes)
+
+
+def _spread(
+    one: Callable, devices: tuple[Device, ...], block_size: int, *, mapped: int, donate: bool = False
+) -> Callable:
+    """jit of `one` over all runs: shard_map over devices, map over blocks, vmap inside a block.
+
+    The program takes which blocks of each device to go through, (2,), then `mapped` arguments with a leading axis of
+    runs, then those that are the same for all. `donate` gives up the memory of the first argument with runs.
+    """
+
+    def on_device(span, *args):
+        # A block of one run is mapped as it is: a vmap over one would turn products into batched ones.
+        if block_size == 1:
+            return _map(lambda run: one(*run, *args[mapped:]), args[:mapped], span)
+        block = jax.vmap(one, in_axes=(0,) * mapped + (None,) * (len(args) - mapped))
+        split = lambda leaf: leaf.reshape(leaf.shape[0] // block_size, block_size, *leaf.shape[1:])  # noqa: E731
+        join = lambda leaf: leaf.reshape(leaf.shape[0] * block_size, *leaf.shape[2:])  # noqa: E731
+        runs = jax.tree.map(split, args[:mapped])
+        return jax.tree.map(join, _map(lambda run: block(*run, *args[mapped:]), runs, span))
+
+    def everywhere(span, *args):
+        specs = (_SAME,) + (_RUNS,) * mapped + (_SAME,) * (len(args) - mapped)
+        spread = jax.shard_map(on_device, mesh=_mesh(devices), in_specs=specs, out_specs=_RUNS, check_vma=False)
+        return spread(span, *args)
+
+    return jax.jit(everywhere, donate_argnums=1 if donate else ())
+
+
+# The programs are kept by what they depend on, so that a second ensemble of the same kind compiles nothing, and
+# settings that differ in their loss or optimizer alone share what they can.
+
+
+@functools.lru_cache(maxsize=256)
+def _init_program(config: Config, devices: tuple[Device, ...], block_size: int) -> Callable:
+    def init_one(runs: Runs) -> State:
+        return gan.init(config, runs.hparams, runs.target, runs.key)
+
+    return _spread(init_one, devices, block_size, mapped=1)
+
+
+@functools.lru_cache(maxsize=256)
+def _advance_program(config: Config, devices: tuple[Device, ...], block_size: int) -> Callable:
+    def advance_one(state: State, runs: Runs, num_steps: jax.Array) -> State:
+        step = functools.partial(dynamics.step, config, runs.hparams, runs.target)
+        with jax.default_matmul_precision(config.precision):
+            return jax.lax.fori_loop(0, num_steps, lambda _, state: step(state), state)
+
+    return _spread(advance_one, devices, block_size, mapped=2, donate=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _measure_program(
+    config: Config, measure_config: MeasureConfig, grid_size: int, devices: tuple[Device, ...]
+) -> Callable:
+    # One run at a time: a measurement fills its device by itself, and its density grid is large.
+    return _spread(functools.partial(measure, config, measure_config, grid_size), devices, 1, mapped=3)
+
+
+@functools.lru_cache(maxsize=256)
+def _deep_program(
+    config: Config, measure_config: MeasureConfig, grid_sizes: tuple[int, ...], devices: tuple[Device, ...]
+) -> Callable:
+    return _spread(functools.partial(measure_deep, config, measure_config, grid_sizes), devices, 1, mapped=4)
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
+# What init and measure do not read is set to its default, so that configurations that differ there share a program.
+_DEFAULT = Config()
+_ONLY_IN_STEPS = (
+    "loss", "penalty", "gradient_norm", "top_k", "disc_steps", "gen_steps", "first", "second_batch", "unroll_steps",
+    "schedule", "precision",
+)  # fmt: skip
+_NOT_IN_INIT = (*_ONLY_IN_STEPS, "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation")
+_ONLY_IN_UPDATES = ("dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
+_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, *_ONLY_IN_UPDATES, "track_path")
+# Deep measurements take gradients: what the players minimize, and the schedules, are part of them.
+_NOT_IN_DEEP = ("disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "precision", *_ONLY_IN_UPDATES)
+
+
+def _without(config: Config, names: Sequence[str]) -> Config:
+    return dataclasses.replace(config, **{name: getattr(_DEFAULT, name) for name in names})
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """R runs of one `Config`, laid out on devices.
+
+    Attributes:
+      config, measure_config: static; what is compiled.
+      grid_size: cells along each side of the density grid (`truth.grid_cells` of the widest target).
+      deep_grids: the same of the deep measurements (`measure.deep_grids`); empty where none are taken.
+      num_runs: R.
+      capacity: runs that there is room for; ensembles of one capacity share their programs.
+      block_size: runs that are vmapped together.
+      devices: the local devices in use.
+    """
+
+    config: Config
+    measure_config: MeasureConfig
+    grid_size: int
+    num_runs: int
+    block_size: int
+    devices: tuple[Device, ...]
+    deep_grids: tuple[int, ...]
+    capacity: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that each device goes through: R rounded up to whole blocks on every device."""
+        return self._blocks_of(self.num_runs)
+
+    def _blocks_of(self, num_runs: int) -> int:
+        return math.ceil(num_runs / (self.block_size * len(self.devices)))
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """Which run is in each row of the arrays, device by device; R where none is (only a copy of the last one)."""
+        # At least two blocks a device are stored, whatever is gone through: see `_map`.
+        rows = np.arange(len(self.devices) * self.blocks * self.block_size).reshape(len(self.devices), -1)
+        empty = (max(2, self._blocks_of(self.capacity)) - self.blocks) * self.block_size
+        return np.minimum(np.pad(rows, ((0, 0), (0, empty)), constant_values=self.num_runs), self.num_runs).ravel()
+
+    def place(self, tree: Any) -> Any:
+        """A tree over R runs (`Runs`, or states on the host), padded with copies of the last, on the devices."""
+        index = np.minimum(self.rows, self.num_runs - 1)
+        sharding = NamedSharding(_mesh(self.devices), _RUNS)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[index], tree), sharding)
+
+    def init(self, runs: Runs) -> State:
+        """States before training, from `place`d runs."""
+        program = _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)
+        return program(_span(self.blocks), runs)
+
+    def advance(self, states: State, runs: Runs, num_steps: int) -> State:
+        """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""
+        program = _advance_program(self.config, self.devices, self.block_size)
+        return program(_span(self.blocks), states, runs, np.int32(num_steps))
+
+    def measure(self, states: State, runs: Runs, span: slice | None = None) -> Measurement:
+        """A measurement of every run, or of those in a `span`; `trim` brings it to the host."""
+        config = _without(self.config, _NOT_IN_MEASURE)
+        program = _measure_program(config, self.measure_config, self.grid_size, self.devices)
+        # Nothing that is measured reads what the update rules remember; without it they share a program.
+        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None, travelled=None)
+        index = np.int32(value_index(self.config.loss))
+        bits = node_bits(self.config, self.measure_config)
+        return program(self._measured(span), runs.target, runs.hparams, states, index, bits)
+
+    def measure_deep(self, states: State, runs: Runs, past: Past, span: slice | None = None) -> DeepMeasurement:
+        """A deep measurement of every run, or of those in a `span`. `past`: earlier `keep_params`."""
+        config = _without(self.config, _NOT_IN_DEEP)
+        program = _deep_program(config, self.measure_config, self.deep_grids, self.devices)
+        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
+        bits = deep_bits(self.config, self.measure_config)
+        return program(self._measured(span), runs.target, runs.hparams, states, past, bits)
+
+    @property
+    def rows_measured(self) -> int:
+        """Runs that each device measures, one by one: there are no blocks to fill up."""
+        return min(self.num_runs, self.blocks * self.block_size)
+
+    def _measured(self, span: slice | None) -> np.ndarray:
+        return _span(self.rows_measured) if span is None else np.array([span.start, span.stop], np.int32)
+
+    def runs_in(self, span: slice) -> np.ndarray:
+        """The runs that are measured in a span of each device's rows."""
+        runs = self.rows.reshape(len(self.devices), -1)[:, span].ravel()
+        return runs[runs < self.num_runs]
+
+    def keep_params(self, states: State) -> Players:
+        """A copy of all parameters, which outlives `advance`."""
+        return _copy(states.params)
+
+    def one(self, tree: Any, run: int) -> Any:
+        """The entry of one run in a tree over padded runs, on the first device alone."""
+        row = int(np.flatnonzero(self.rows == run)[0])
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[row], tree), self.devices[0])
+
+    def trim(self, tree: Any) -> Any:
+        """A tree over padded runs as NumPy arrays over the R runs (keys as their data); waits for the devices."""
+        used = np.flatnonzero(self.rows < self.num_runs)
+        return jax.tree.map(lambda leaf: np.asarray(key_data(leaf))[used], tree)
+
+
+def _span(stop: int) -> np.ndarray:
+    return np.array([0, stop], np.int32)
+
+
+def key_data(leaf: Any) -> Any:
+    """An array as it is; of typed keys, their plain numbers."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def wrap_keys(tree: Any, like: Any) -> Any:
+    """A tree of plain arrays with typed keys where `like` has them."""
+    return jax.tree.map(lambda x, of: jax.random.wrap_key_data(x, impl=_PRNG) if _is_key(of) else x, tree, like)
+
+
+def make_ensemble(
+    config: Config,
+    measure_config: MeasureConfig,
+    grid_size: int,
+    num_runs: int,
+    block_size: int | None = None,
+    devices: Sequence[Device] | None = None,
+    deep_grids: tuple[int, ...] = (),
+    capacity: int | None = None,
+) -> Ensemble:
+    """An ensemble over all local devices, in blocks of `default_block_size`.
+
+    All devices take part and blocks are filled up however few the runs: programs for other numbers of devices or other
+    blocks are compiled differently, and a run that is repeated alone must give the same bits.
+    """
+    checks.whole("num_runs", num_runs)
+    devices = tuple(devices or jax.local_devices())
+    if block_size is None:
+        block_size = default_block_size(devices[0].platform)
+    checks.whole("block_size", block_size)
+    capacity = max(num_runs, capacity or 0)
+    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices, deep_grids, capacity)

@@ -1,0 +1,259 @@
+"""What a sweep will be: its groups, and what they will take of time, memory and disk."""
+
+import functools
+import itertools
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import psutil
+
+from gandyn.analysis import stats
+from gandyn.gan.gan import Config
+from gandyn.sweeps import cost, sweep, sweep_file, training
+from gandyn.sweeps.cost import Calibration, Estimate
+from gandyn.sweeps.progress import duration
+from gandyn.sweeps.sweep import Group, Sweep
+
+_GIB = 2**30
+_MOST_ROWS = 20
+_MOST_FIELDS = 8
+_FEW = 4
+_LONGEST = 80
+_WIDEST = 1_024
+_SHARE = 0.25
+"""Of the memory there is, for the states of one group."""
+
+
+class Plan(NamedTuple):
+    """A sweep cut into groups.
+
+    Attributes:
+      sweep: what is planned.
+      groups: in the order in which they train.
+      in_memory: results are kept in memory rather than written.
+    """
+
+    sweep: Sweep
+    groups: tuple[Group, ...]
+    in_memory: bool
+
+    @property
+    def num_runs(self) -> int:
+        """Over all groups."""
+        return sum(len(group.runs) for group in self.groups)
+
+    def estimates(self, calibration: Calibration = cost.REFERENCE) -> list[Estimate]:
+        """What each group costs."""
+        grids: dict[int, tuple[int, tuple[int, ...]]] = {}  # a millisecond each, and few targets
+        for group in self.groups:
+            target = group.runs[0][0].target
+            if id(target) not in grids:
+                grids[id(target)] = training.grids(self.sweep.measured, target)
+        return [_estimate(self, group, grids[id(group.runs[0][0].target)], calibration) for group in self.groups]
+
+    def check_fits(self, folder: Path | None = None) -> None:
+        """Raises ValueError where memory, or the disk of `folder`, is too small, by an estimate from shapes alone."""
+        estimates = self.estimates()
+        # Of results on disk the metrics are read as a whole in the end; states and work are of one group at a time.
+        host = sum(estimate.host_bytes for estimate in estimates)
+        devices = max(estimate.device_bytes for estimate in estimates)
+        advice = "allowed: fewer seeds, narrower networks, a smaller dataset_size, keep_samples or keep_surface"
+        if jax.default_backend() == "cpu":
+            self._compare("memory", host + devices, psutil.virtual_memory().available, advice)
+        else:
+            self._compare("memory", host, psutil.virtual_memory().available, advice)
+            stats = [device.memory_stats() or {} for device in jax.local_devices()]
+            free = sum(stat.get("bytes_limit", math.inf) - stat.get("bytes_in_use", 0) for stat in stats)
+            self._compare("memory of the devices", devices, free, advice)
+        if folder is not None:
+            there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+            need = sum(estimate.disk_bytes for estimate in estimates) + self.checkpoint_bytes
+            advice = "allowed: fewer seeds, fewer measurements, a smaller keep_samples or keep_surface"
+            self._compare("disk", need, shutil.disk_usage(there).free, advice)
+
+    def _compare(self, what: str, need: float, available: float, advice: str) -> None:
+        if need > available:
+            raise ValueError(
+                f"{what}: {self.num_runs} runs need about {_size(need)}, {_size(available)} are available; {advice}"
+            )
+
+    @property
+    def checkpoint_bytes(self) -> float:
+        """Of the states of all runs at their end."""
+        return float(sum(len(group.runs) * cost.state_bytes(group.config) for group in self.groups))
+
+    def describe(self) -> str:
+        """The plan in plain text, with times by a short calibration of this machine."""
+        calibration = cost.calibrate(_to_calibrate([group.config for group in self.groups]))
+        estimates = self.estimates(calibration)
+        programs = {name: seconds for estimate in estimates for name, seconds in estimate.programs.items()}
+        run_steps = sum(estimate.run_steps for estimate in estimates)
+        train, measure = (sum(getattr(one, name) for one in estimates) for name in ("training", "measuring"))
+        compiling = sum(programs.values())
+        host = sum(one.host_bytes for one in estimates) + max(one.device_bytes for one in estimates)
+        disk = sum(one.disk_bytes for one in estimates) + self.checkpoint_bytes
+        devices = f"{calibration.num_devices} x {jax.local_devices()[0].platform}"
+        lines = [
+            f"{stats.printable(_cut(self.sweep.title or 'plan'))}: {_count(len(self.sweep.settings), 'setting')} x "
+            f"{_count(len(self.sweep.seeds), 'seed')} = {_count(self.num_runs, 'run')} of "
+            f"{_count(self.sweep.num_steps, 'step')}",
+            *_varying(self.sweep),
+            f"groups        {len(self.groups):,}, of at most {max(len(group.runs) for group in self.groups)} runs side "
+            f"by side; blocks of {calibration.block_size} on {devices}",
+            f"programs      {len(programs):,} to compile (about {duration(compiling)}, unless kept from before)",
+            f"run-steps     {run_steps:,}",
+            f"measurements  {len(self.sweep.steps):,} of each run, {len(self.sweep.deep_steps):,} of them in depth",
+            f"memory        about {_size(host + cost.PROGRAM_BYTES * min(len(programs), 150))} beside the process"
+            + ("" if self.in_memory else f"; disk about {_size(disk)}"),
+            f"time          about {duration(train + measure + compiling)}: training {duration(train)}, measuring "
+            f"{duration(measure)} (within a factor of two, on this machine as busy as it is now)",
+            "",
+        ]
+        return "\n".join([*lines, *self._table(estimates)])
+
+    def _table(self, estimates: Sequence[Estimate]) -> list[str]:
+        """A line for each configuration, in the order in which they train."""
+        kinds: dict[Config, list[int]] = {}
+        for index, group in enumerate(self.groups):
+            kinds.setdefault(group.config, []).append(index)
+        seconds = {
+            config: sum(estimates[index].training + estimates[index].measuring for index in indices)
+            for config, indices in kinds.items()
+        }
+        differ = _differ(kinds)
+        rows = [("groups", "runs", "run-steps/s", "time", "recipes")]
+        for config, indices in itertools.islice(kinds.items(), _MOST_ROWS):
+            runs = sum(len(self.groups[index].runs) for index in indices)
+            trained = sum(estimates[index].training for index in indices)
+            rate = sum(estimates[index].run_steps for index in indices) / trained
+            recipes = list(dict.fromkeys(setting.recipe for i in indices for setting, _ in self.groups[i].runs))
+            label = stats.printable(_recipes(config, recipes, differ))
+            rows.append((spans(indices), f"{runs:,}", f"{rate:,.0f}", duration(seconds[config]), label))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = ["  ".join([*(cell.rjust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
+        if len(kinds) > _MOST_ROWS:
+            rest = sum(list(seconds.values())[_MOST_ROWS:])
+            lines.append(f"and {len(kinds) - _MOST_ROWS:,} more configurations: {duration(rest)}")
+        return lines
+
+
+def make(sweep_: Sweep, parts: int = 1, in_memory: bool = False) -> Plan:
+    """The plan of a sweep.
+
+    Args:
+      sweep_: what is planned.
+      parts: groups that runs of one kind are cut into, at least: for so many processes.
+      in_memory: results are kept in memory rather than written.
+    """
+    runs = ((setting, seed) for setting in sweep_.settings for seed in sweep_.seeds)
+    groups = sweep.plan(runs, functools.partial(training.grids, sweep_.measured), _most_runs(sweep_.settings), parts)
+    return Plan(sweep_, tuple(groups), in_memory)
+
+
+def _most_runs(settings: Sequence[sweep.Setting]) -> dict[Config, int]:
+    """Runs of a group of each configuration: `sweep.MOST_RUNS`, or fewer where memory is small."""
+    platform = jax.default_backend()
+    if platform == "cpu":
+        memory, most = psutil.virtual_memory().total, sweep.MOST_RUNS
+    else:
+        devices = jax.local_devices()
+        memory = sum((device.memory_stats() or {}).get("bytes_limit", 16 * _GIB) for device in devices)
+        most = max(sweep.MOST_RUNS, 4 * len(devices) * 128)
+    configs = {setting.config for setting in settings}
+    return {config: max(1, min(most, int(_SHARE * memory / (3 * cost.state_bytes(config))))) for config in configs}
+
+
+def _estimate(plan: Plan, group: Group, grids: tuple[int, tuple[int, ...]], calibration: Calibration) -> Estimate:
+    target = group.runs[0][0].target
+    return cost.estimate(
+        group.config,
+        plan.sweep.measured,
+        len(group.runs),
+        plan.sweep.num_steps,
+        plan.sweep.measure_every,
+        plan.sweep.deep_every,
+        num_modes=target.num_modes,
+        grids=grids,
+        calibration=calibration,
+        in_memory=plan.in_memory,
+    )
+
+
+# ---- its parts in words
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 3] + "..."
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number:,} {of}{'s' if number != 1 else ''}"
+
+
+def _varying(sweep_: Sweep) -> list[str]:
+    """A line that says which fields vary, and over how many values; none for a single setting."""
+    if len(sweep_.settings) == 1:
+        return []
+    settings = sweep_.settings
+    found = []
+    for part in (
+        dict.fromkeys(one.config for one in settings),
+        {id(one.hparams): one.hparams for one in settings}.values(),
+    ):
+        columns = [vars(one) for one in part]
+        for name in columns[0]:
+            values = dict.fromkeys(column[name] for column in columns)
+            if len(values) > 1:
+                found.append(f"{name} ({_values(list(values))})")
+    num_targets = len({id(setting.target) for setting in sweep_.settings})
+    if num_targets > 1:
+        found.insert(0, f"target ({num_targets:,})")
+    more = [f"{len(found) - _MOST_FIELDS:,} more fields"] if len(found) > _MOST_FIELDS else []
+    return [f"varied        {', '.join(found[:_MOST_FIELDS] + more)}"] if found else []
+
+
+def _values(values: Sequence[Any]) -> str:
+    """A few values, or how many numbers from which to which."""
+    if len(values) <= _FEW or not all(isinstance(value, int | float) for value in values):
+        shown = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values[:_FEW])
+        return shown + (f", ... {len(values):,} values" if len(values) > _FEW else "")
+    return f"{len(values):,} values, {min(values):g} to {max(values):g}"
+
+
+def _differ(configs: Iterable[Config]) -> list[str]:
+    """The fields that tell configurations apart."""
+    columns = [vars(config) for config in configs]
+    return [name for name in columns[0] if len({column[name] for column in columns}) > 1]
+
+
+def _recipes(config: Config, recipes: Sequence[str], differ: Sequence[str]) -> str:
+    """Two labels as they are; more by what they have in common beside the other configurations."""
+    if len(recipes) <= 2:
+        return "; ".join(map(_cut, recipes))
+    fields = [
+        str(getattr(config, name)) if name in ("loss", "penalty") else f"{name}={getattr(config, name)}"
+        for name in differ[:_MOST_FIELDS]
+    ]
+    return f"{', '.join(fields)}{': ' if fields else ''}{len(recipes):,} recipes"
+
+
+def spans(indices: Sequence[int]) -> str:
+    """Ascending numbers with neighbours as ranges: '0-2, 5'; those in the middle of many left out."""
+    found = sweep_file.ranges(indices)
+    texts = [f"{int(a)}-{int(b) - 1}" if b else a for a, _, b in (text.partition(":") for text in found)]
+    return ", ".join(texts if len(texts) <= _FEW else [*texts[: _FEW - 2], "...", texts[-1]])
+
+
+def _to_calibrate(configs: Iterable[Config]) -> set[Config]:
+    """Not the widest: their products would take long here, and are hardly faster."""
+    distinct = set(configs)
+    narrow = {config for config in distinct if max(config.gen_width, config.disc_width) <= _WIDEST}
+    return narrow or {Config(gen_width=_WIDEST, disc_width=_WIDEST)}
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / _GIB:.1f} GiB" if num_bytes >= _GIB / 10 else f"{num_bytes / 2**20:.0f} MiB"

@@ -1,0 +1,229 @@
+"""Sweeps as TOML: what a person writes, and what is recorded so that the same sweep can be made again.
+
+    num_steps = 5_000              # of the run: seeds, num_steps, measure_every, deep_every, title, preset
+    seeds = "0:64"
+
+    [target]                       # fields that all settings share, in these tables or at the top
+    num_modes = 8
+    [config]
+    batch_size = 128
+    [hparams]
+    beta1_gen = 0.5
+    [measure]
+    keep_samples = 400
+
+    [product]                      # every combination
+    loss = ["hinge", "non_saturating"]
+    lr_gen = [1e-4, 1e-3]
+
+    [[zip]]                        # the first of each, the second of each, ...
+    gen_width = [32, 64]
+    disc_width = [32, 64]
+
+    [[recipe]]                     # one entry a table, with a label
+    recipe = "gradient penalty"
+    penalty = "wgan_gp"
+
+`[product]`, each `[[zip]]` and the `[[recipe]]` tables together are one grid each; all combinations of them are run.
+"""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gandyn import checks
+from gandyn.analysis import stats
+from gandyn.sweeps import presets, sweep
+from gandyn.sweeps.sweep import Setting, Sweep
+from gandyn.truth.measure import MeasureConfig
+
+MEASURE_FIELDS = tuple(field.name for field in dataclasses.fields(MeasureConfig))
+RUN_FIELDS = ("seeds", "num_steps", "measure_every", "deep_every", "title")
+_TABLES = ("target", "config", "hparams", "measure")
+_GRIDS = ("product", "zip", "recipe")
+_DEEPEST = 2
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a file, its four tables of shared fields flattened into one.
+
+    Raises:
+      ValueError: the file cannot be read, is not TOML, or has a key that no sweep file has.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, UnicodeDecodeError, too many digits
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    return flatten(content, str(path))
+
+
+def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Content with its four tables flattened into one and its keys checked; `where` begins messages."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        # A key of that name with no table behind it is the name of the target.
+        own = value if name in _TABLES and isinstance(value, dict) else {name: value}
+        for key, entry in own.items():
+            known = (*RUN_FIELDS, *sweep.FIELDS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
+            if key not in known:
+                raise ValueError(f"{where}: unknown key {key!r:.200}{checks.nearest(key, (*known, *_TABLES))}")
+            if key in flat:
+                raise ValueError(f"{where}: {key}: given twice")
+            if key not in _GRIDS:
+                _check_value(where, key, entry)
+            flat[key] = entry
+    for name, kind in (("product", dict), ("zip", list), ("recipe", list)):
+        tables = [flat.get(name, kind())] if kind is dict else flat.get(name, kind())
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            form = "[product]" if kind is dict else f"[[{name}]]"
+            raise ValueError(f"{where}: {name}: allowed: fields under {form}")
+        for key, entry in (field for table in tables for field in table.items()):
+            if key in (*RUN_FIELDS, *MEASURE_FIELDS):
+                raise ValueError(f"{where}: {name}: {key}: holds for the whole sweep; allowed: at the top of the file")
+            if key not in (*sweep.FIELDS, "recipe"):
+                raise ValueError(f"{where}: {name}: unknown key {key!r:.200}{checks.nearest(key, sweep.FIELDS)}")
+            _check_value(f"{where}: {name}", key, entry)
+    return flat
+
+
+def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
+    """A number, a text or a list of them; under an axis lists of lists, for weights."""
+    if isinstance(value, dict):
+        raise ValueError(f"{where}: {key} is a table; allowed: a number, a text or a list of them")
+    if isinstance(value, list) and depth < _DEEPEST:
+        for entry in value:
+            _check_value(where, key, entry, depth + 1)
+    elif not isinstance(value, int | float | str):
+        raise ValueError(f"{where}: {key}: got {value!r:.200}; allowed: a number, a text or a list of them")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
+
+
+def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
+
+    Raises:
+      ValueError: a field that varies is overridden; anything that `Sweep` and `sweep.expand` refuse.
+    """
+    overrides = overrides or {}
+    preset = overrides.get("preset", content.get("preset", ""))
+    flat = {**(presets.fields(preset) if preset != "" else {}), **content, **overrides}
+    recipes = flat.pop("recipe", [])
+    grids = [
+        # A flag holds for every recipe, as it does where a file has none.
+        [{name: value for name, value in recipe.items() if name not in overrides} for recipe in recipes],
+        *(sweep.zipped(**lists) for lists in flat.pop("zip", [])),
+        *([sweep.product(**flat.pop("product"))] if "product" in flat else []),
+    ]
+    for name in overrides:
+        if any(name in entry for grid in grids[1:] for entry in grid):
+            raise ValueError(f"{name}: given as a flag, and varies in the file; allowed: one of them")
+    settings = sweep.expand({name: flat[name] for name in sweep.FIELDS if name in flat}, *grids)
+    if preset and len(settings) == 1 and not recipes:
+        settings = [settings[0]._replace(recipe=preset)]
+    return Sweep(
+        settings,
+        sweep.parse_seeds(flat.get("seeds", "0:16")),
+        **{name: flat[name] for name in ("num_steps", "measure_every", "deep_every", "title") if name in flat},
+        measure_config=MeasureConfig(**{name: _tuple(flat[name]) for name in MEASURE_FIELDS if name in flat}),
+    )
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def text(sweep_: Sweep) -> str:
+    """TOML that `make` turns into the same sweep, to the bit: what all settings share, then one [[recipe]] each."""
+    targets = {id(setting.target): setting.target for setting in sweep_.settings}
+    arrays = {key: {name: _shortest(value) for name, value in vars(target).items()} for key, target in targets.items()}
+    fields = [
+        {"target": "mixture"}
+        | arrays[id(setting.target)]
+        | vars(setting.config)
+        | {name: float(value) for name, value in vars(setting.hparams).items()}
+        for setting in sweep_.settings
+    ]
+    shared = {name: value for name, value in fields[0].items() if all(field[name] == value for field in fields)}
+    run = {name: getattr(sweep_, name) for name in RUN_FIELDS} | {"seeds": ranges(sweep_.seeds)}
+    tables = [_toml(run | vars(sweep_.measure_config) | shared)]
+    for setting, field in zip(sweep_.settings, fields, strict=True):
+        own = {name: value for name, value in field.items() if name not in shared}
+        tables.append("[[recipe]]\n" + _toml({"recipe": setting.recipe} | own))
+    return "\n".join(tables)
+
+
+def parse(recorded: str) -> Sweep:
+    """The sweep of a `text`."""
+    try:
+        content = tomllib.loads(recorded)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"the recorded configuration is not TOML: {error}") from None
+    return make(flatten(content, "the recorded configuration"))
+
+
+def _shortest(array: Any) -> list[float]:
+    """The entries of a float32 array, flat, in the fewest digits that give them back."""
+    return [float(str(entry)) for entry in np.asarray(array, np.float32).ravel()]
+
+
+def ranges(seeds: Sequence[int]) -> list[str]:
+    """Seeds with runs of neighbours as ranges 'a:b'."""
+    spans: list[list[int]] = []
+    for seed in seeds:
+        if spans and seed == spans[-1][1]:
+            spans[-1][1] += 1
+        else:
+            spans.append([seed, seed + 1])
+    return [f"{first}:{stop}" if stop > first + 1 else str(first) for first, stop in spans]
+
+
+def _toml(table: Mapping[str, Any]) -> str:
+    # JSON's numbers, strings and lists of them are TOML's, too.
+    plain = lambda value: value.item()  # noqa: E731 (of NumPy's numbers)
+    text_of = lambda value: json.dumps(value, ensure_ascii=False, default=plain).replace("\x7f", "\\u007f")  # noqa: E731
+    return "".join(f"{name} = {text_of(value)}\n" for name, value in table.items())
+
+
+def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
+    """What `new` has otherwise than `old`, one line a field; empty where both are the same."""
+    found = [
+        f"{name}: {_short(getattr(old, name))} there, {_short(getattr(new, name))} here"
+        for name in RUN_FIELDS
+        if getattr(old, name) != getattr(new, name)
+    ]
+    found += _fields_that_differ("", vars(old.measure_config), vars(new.measure_config))
+    ours = {setting.recipe: setting for setting in new.settings}
+    theirs = {setting.recipe: setting for setting in old.settings}
+    for label in [*theirs, *(label for label in ours if label not in theirs)]:
+        if label not in ours or label not in theirs:
+            found.append(f"recipe {label!r}: only {'there' if label in theirs else 'here'}")
+        else:
+            found += _fields_that_differ(
+                f"{stats.printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
+            )
+    return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more"]
+
+
+def _fields_that_differ(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{label}{name}: {_short(old[name])} there, {_short(new[name])} here" for name in old if old[name] != new[name]
+    ]
+
+
+def _every_field(setting: Setting) -> dict[str, Any]:
+    target = {name: _shortest(value) for name, value in vars(setting.target).items()}
+    return target | vars(setting.config) | {name: float(value) for name, value in vars(setting.hparams).items()}
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

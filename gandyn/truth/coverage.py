@@ -1,0 +1,111 @@
+"""Mode coverage and sample quality, under named conventions.
+
+The same generator scores differently under different conventions, so each number travels with its convention's name and
+with the figure that as many real samples get. Shapes: N samples, K modes.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gandyn.gan.targets import GaussianMixture
+
+
+class Convention(NamedTuple):
+    """How modes and quality are counted.
+
+    Attributes:
+      quality_radius: a sample is of high quality within this many std of its nearest mode.
+      cover_radius: a sample is valid for its nearest mode within this many std.
+      cover_share: a mode is covered when at least this share of all samples, and at least one, is valid in it.
+      num_samples: samples to draw.
+      reference: where it is used.
+    """
+
+    quality_radius: float
+    cover_radius: float
+    cover_share: float
+    num_samples: int
+    reference: str
+
+
+CONVENTIONS: dict[str, Convention] = {
+    "veegan": Convention(3, 3, 0.0, 2500, "within 3 std; one such sample covers a mode; VEEGAN 2017, PacGAN 2018"),
+    "share": Convention(3, 3, 0.01, 10_000, "within 3 std; 1 % of all samples covers a mode"),
+    "dyngan_1": Convention(1, 1, 0.0, 2500, "quality and cover within 1 std; DynGAN"),
+    "dyngan_2": Convention(2, 1, 0.0, 2500, "quality within 2 std, cover within 1; DynGAN"),
+    "dyngan_3": Convention(3, 1, 0.0, 2500, "quality within 3 std, cover within 1; DynGAN"),
+    "top_k": Convention(4, 4, 0.0, 10_000, "within 4 std; top-k GAN"),
+}
+
+
+class Coverage(NamedTuple):
+    """Coverage of one set of samples, scalars.
+
+    Attributes:
+      modes: number of covered modes.
+      high_quality: share of samples of high quality. Above the mass that a Gaussian has within the radius
+        (0.9889 at 3 std in the plane) it means over-concentration.
+      mode_tv: half the sum over modes of |p_k - w_k| plus half the invalid mass, in [0, 1].
+      reverse_kl: KL(p || w) in nats of the distribution p of all samples over their nearest modes; infinite where a
+        sample is not finite, for the target has no mass there.
+      covered: (K,) bool, which modes are covered.
+    """
+
+    modes: jax.Array
+    high_quality: jax.Array
+    mode_tv: jax.Array
+    reverse_kl: jax.Array
+    covered: jax.Array
+
+
+def nearest_mode(
+    x: jax.Array, target: GaussianMixture, labels: jax.Array | None = None, num_classes: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """Index of the nearest mode (Euclidean) of x (N, 2) and the distance to it in that mode's std: (N,), (N,).
+
+    With labels (N,), the nearest among the modes of a sample's own class (mode k is of class k mod num_classes).
+    """
+    squared = jnp.sum((x[:, None, :] - target.means[None, :, :]) ** 2, axis=-1)
+    if labels is not None:
+        own = jnp.arange(target.num_modes)[None, :] % num_classes == labels[:, None]
+        squared = jnp.where(own, squared, jnp.inf)
+    mode = jnp.argmin(squared, axis=1)
+    return mode, jnp.sqrt(jnp.min(squared, axis=1)) / target.stds[mode]
+
+
+def label_accuracy(x: jax.Array, target: GaussianMixture, labels: jax.Array, num_classes: int) -> jax.Array:
+    """Share of samples x (N, 2) whose nearest mode is of their own class, labels (N,)."""
+    mode, distance = nearest_mode(x, target)
+    return jnp.mean((mode % num_classes == labels) & jnp.isfinite(distance))
+
+
+def coverage(
+    x: jax.Array,
+    target: GaussianMixture,
+    convention: Convention,
+    labels: jax.Array | None = None,
+    num_classes: int = 0,
+) -> Coverage:
+    """Coverage of samples x (N, 2). Samples that are not finite belong to no mode: they are invalid, not left out.
+
+    With labels (N,), a sample counts for the modes of its own class alone.
+    """
+    num = x.shape[0]
+    mode, distance = nearest_mode(x, target, labels, num_classes)
+    member = jax.nn.one_hot(mode, target.num_modes) * jnp.isfinite(distance)[:, None]
+    count = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0)
+    valid = count / num
+    covered = count >= max(1, math.ceil(round(convention.cover_share * num, 6)))
+    invalid = 1 - jnp.sum(valid)
+    share = jnp.sum(member, axis=0) / num
+    reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, target.weights))
+    return Coverage(
+        modes=jnp.sum(covered).astype(jnp.float32),
+        high_quality=jnp.mean(distance <= convention.quality_radius),
+        mode_tv=0.5 * (jnp.sum(jnp.abs(valid - target.weights)) + invalid),
+        reverse_kl=jnp.where(jnp.all(jnp.isfinite(distance)), reverse_kl, jnp.inf),
+        covered=covered,
+    )

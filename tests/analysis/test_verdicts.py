@@ -1,0 +1,316 @@
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+import xarray as xr
+from numpy.typing import NDArray
+
+import gandyn
+from gandyn.analysis import verdicts
+from gandyn.analysis.verdicts import Rules
+from gandyn.gan import targets
+
+STEPS = 41
+TIME = np.linspace(0, 1, STEPS)
+RISE = np.minimum(8, np.round(20 * TIME))
+NOISE = np.random.default_rng(0).normal(size=STEPS)
+
+
+def made(num_modes: int = 8, /, **curves: Any) -> xr.Dataset:
+    """One run of a ring, measured every 200 steps, whose curves are given; what is not given is converged."""
+    base = {"modes": float(num_modes), "jsd": 0.01, "lag": 0.02, "value_best": -1.3, "finite": 1.0} | curves
+    data = {
+        name: (("run", "step"), np.broadcast_to(np.asarray(x, float), STEPS)[None].copy()) for name, x in base.items()
+    }
+    return xr.Dataset(
+        data
+        | {
+            "target_weights": (("run", "mode"), np.full((1, num_modes), 1 / num_modes)),
+            "equilibrium": ("run", [-2 * math.log(2)]),
+        },
+        coords={"run": [0], "step": 200 * np.arange(STEPS)},
+    )
+
+
+def with_mass(results: xr.Dataset, mass: NDArray) -> xr.Dataset:
+    return results.assign(mode_mass=(("run", "step", "mode"), mass[None]))
+
+
+def verdict(results: xr.Dataset, rules: Rules | None = None) -> tuple[str, float, str]:
+    judged = verdicts.judge(results, rules)
+    return str(judged["verdict"].item()), judged["verdict_step"].item(), str(judged["verdict_detail"].item())
+
+
+class TestEachVerdict:
+    def test_converged_from_the_step_at_which_both_hold(self):
+        jsd = np.maximum(0.6 - 1.5 * TIME, 0.02) + 0.003 * NOISE
+        onset = 200 * np.flatnonzero((jsd <= 0.05) & (RISE == 8))[0]
+        assert verdict(made(modes=RISE, jsd=jsd))[:2] == ("converged", onset)
+
+    def test_one_bad_measurement_does_not_undo_convergence(self):
+        modes = np.full(STEPS, 8.0)
+        modes[36] = 7
+        assert verdict(made(modes=modes))[:2] == ("converged", 0)
+        modes[37] = 7
+        assert verdict(made(modes=modes))[0] != "converged"
+
+    def test_collapsed_after_having_covered_more(self):
+        modes = np.where(TIME > 0.5, 2, RISE)
+        jsd = np.where(TIME > 0.5, 0.4, 0.05)
+        assert verdict(made(modes=modes, jsd=jsd)) == ("collapsed", 200 * 21, "after 8 of 8 modes")
+
+    def test_collapsed_from_the_start(self):
+        modes = np.minimum(2, np.round(10 * TIME))
+        assert verdict(made(modes=modes, jsd=0.4)) == ("collapsed", 0, "from the start")
+
+    def test_a_dip_that_recovers_is_no_collapse_and_the_last_fall_counts(self):
+        dip = np.where((TIME > 0.2) & (TIME < 0.4), 1, 8)
+        assert verdict(made(modes=dip))[0] == "converged"
+        falls = np.where((TIME > 0.2) & (TIME < 0.4) | (TIME > 0.61), 1, 8)
+        assert verdict(made(modes=falls, jsd=0.4)) == ("collapsed", 200 * 25, "after 8 of 8 modes")
+
+    def test_a_short_time_with_more_modes_is_not_swallowed(self):
+        modes = np.full(STEPS, 1.0)
+        modes[1:4] = 5, 8, 6
+        assert verdict(made(modes=modes, jsd=0.4)) == ("collapsed", 800, "after 8 of 8 modes")
+
+    def test_few_modes_but_rising_is_still_moving(self):
+        modes = np.where(TIME > 0.75, np.round(16 * (TIME - 0.75)), 0)
+        assert modes.max() == 4
+        assert verdict(made(modes=modes, jsd=0.4))[0] == "still_moving"
+
+    def test_partial_from_the_step_from_which_the_modes_stay(self):
+        modes = np.minimum(RISE, 6)
+        onset = 200 * np.flatnonzero(modes >= 6 - 0.8)[0]
+        assert verdict(made(modes=modes, jsd=0.12 + 0.005 * NOISE)) == ("partial", onset, "6 of 8 modes")
+
+    def test_imprecise(self):
+        name, step, detail = verdict(made(jsd=0.2))
+        assert (name, detail) == ("imprecise", "JSD 0.200 nats")
+        assert math.isnan(step)
+
+    @pytest.mark.parametrize("curves", [{"jsd": 0.5 - 0.3 * TIME}, {"jsd": 0.2, "modes": 4 + 4 * TIME}])
+    def test_still_moving(self, curves: dict[str, Any]):
+        name, step, _ = verdict(made(**curves))
+        assert name == "still_moving"
+        assert math.isnan(step)
+
+    def test_what_noise_explains_does_not_move(self):
+        # The window's line changes by as much as in a run that moves, but not by three standard errors.
+        jsd = 0.2 + 0.05 * NOISE
+        slope = np.polyfit(TIME[-11:], jsd[-11:], 1)[0]
+        assert abs(slope * 0.25) > 0.02
+        assert verdict(made(jsd=jsd))[0] == "imprecise"
+        assert verdict(made(jsd=jsd), Rules(noise=0.1))[0] == "still_moving"
+
+    def test_diverged(self):
+        finite = np.where(TIME < 0.6, 1.0, 0.0)
+        hole = np.where(finite == 1, 1.0, np.nan)
+        assert verdict(made(finite=finite, modes=8 * hole, jsd=0.01 * hole))[:2] == ("diverged", 200 * 24)
+
+    def test_discriminator_won(self):
+        won = TIME > 0.31
+        results = made(
+            modes=np.where(won, 0, 3), jsd=np.where(won, 0.69, 0.4), value_best=np.where(won, -0.01, -0.6), lag=0.05
+        )
+        assert verdict(results)[:2] == ("discriminator_won", 200 * 13)
+        # A D that lags has not won, whatever it could do.
+        assert verdict(results.assign(lag=results["lag"] + 1))[0] == "collapsed"
+
+    @pytest.mark.parametrize("metric", ["grad_norm_gen", "sensitivity"])
+    def test_vanishing_gradient(self, metric: str):
+        gradient = np.where(TIME > 0.4, 1e-4, 1.0) * np.exp(0.1 * NOISE)
+        results = made(modes=0, jsd=0.69, **{metric: gradient})
+        assert verdict(results) == ("vanishing_gradient", 200 * 17, metric)
+        # Gone because nothing is left to learn.
+        assert verdict(results.assign(jsd=results["jsd"] * 0, modes=results["modes"] * 0 + 8))[0] == "converged"
+
+    def test_a_gradient_measured_rarely(self):
+        gradient = np.where(np.arange(STEPS) % 5 == 0, np.where(TIME > 0.4, 1e-4, 1.0), np.nan)
+        assert verdict(made(modes=0, jsd=0.69, grad_norm_gen=gradient))[:2] == ("vanishing_gradient", 200 * 20)
+        twice = np.where(np.arange(STEPS) % 30 == 0, gradient, np.nan)
+        judged = verdicts.judge(made(modes=0, jsd=0.69, grad_norm_gen=twice))
+        assert judged["verdict"] == "collapsed"
+        assert "vanishing_gradient" in json.loads(judged["verdict"].attrs["not_applied"])
+
+    def test_cycling_around_the_ring_holds_one_mode_at_a_time(self):
+        position = np.arange(STEPS) // 2 % 4
+        mass = np.zeros((STEPS, 8))
+        mass[np.arange(STEPS), position] = 1
+        results = made(modes=1, jsd=0.5)
+        assert verdict(results)[0] == "collapsed"
+        name, step, detail = verdict(with_mass(results, mass))
+        assert (name, detail) == ("cycling", "mode_mass")
+        assert 200 * 20 <= step <= 200 * 23
+
+    @pytest.mark.parametrize("period", [0, 100])
+    def test_modes_that_come_once_do_not_cycle(self, period: int):
+        # All at once and for good, or a mode that is left for the next one, each once.
+        k = np.arange(STEPS) // (period or STEPS) % 8
+        mass = np.eye(8)[k] if period else (np.arange(8) < 20 * TIME[:, None]) / 8
+        assert verdict(with_mass(made(modes=1, jsd=0.5), mass))[0] == "collapsed"
+
+    def test_cycling_without_mode_mass_is_read_from_the_number_of_modes(self):
+        modes = np.round(4.5 + 3.4 * np.sin(2 * np.pi * 5 * TIME))
+        name, step, detail = verdict(made(modes=modes, jsd=0.3))
+        assert (name, detail) == ("cycling", "modes")
+        assert step >= 200 * 20
+        assert verdict(made(modes=7.5 + 0.5 * (-1) ** np.arange(STEPS), jsd=0.3))[0] != "cycling"
+
+    def test_undecided_where_nothing_holds(self):
+        # All modes at the median, little JSD, but not often enough both at once.
+        jsd = np.where(np.arange(STEPS) % 4 == 0, 0.2, 0.01)
+        assert verdict(made(jsd=jsd))[0] == "undecided"
+
+
+class TestWhatIsMissing:
+    def test_interrupted_unmeasured_and_short_runs(self):
+        cut = np.where(TIME < 0.7, 1.0, np.nan)
+        assert verdict(made(finite=cut))[0::2] == ("unmeasured", "interrupted")
+        assert verdict(made(finite=np.nan))[0::2] == ("unmeasured", "never measured")
+        assert verdict(made().isel(step=[0]))[0::2] == ("unmeasured", "too few measurements")
+        assert verdict(made().isel(step=slice(0)))[0] == "unmeasured"
+        assert verdict(made().isel(step=slice(5)))[0] == "converged"
+        # It failed before it was interrupted.
+        assert verdict(made(finite=np.where(TIME < 0.5, 1.0, np.where(TIME < 0.7, 0.0, np.nan))))[0] == "diverged"
+
+    def test_a_rule_without_its_metric_is_not_guessed(self):
+        judged = verdicts.judge(made(modes=2.0).drop_vars("jsd"))
+        assert judged["verdict"] == "collapsed"
+        lacking = json.loads(judged["verdict"].attrs["not_applied"])
+        assert lacking["converged"] == "1 of 1 runs: jsd is not recorded"
+        assert "grad_norm_gen" in lacking["vanishing_gradient"]
+        assert set(lacking) == {
+            "vanishing_gradient", "discriminator_won", "converged", "still_moving", "partial", "imprecise"
+        }  # fmt: skip
+        holds = judged["verdict_holds"].isel(run=0)
+        assert np.isnan(holds.sel(rule="converged"))
+        assert holds.sel(rule="collapsed") == 1
+        assert holds.sel(rule="cycling") == 0
+        assert verdicts.judge(made().drop_vars(["modes", "jsd"]))["verdict"] == "undecided"
+
+    def test_a_run_alone_may_lack_a_metric(self):
+        results = synthetic.make(("non_saturating", "wasserstein, gradient penalty"), samples=0, surface=0)
+        lacking = json.loads(verdicts.judge(results)["verdict"].attrs["not_applied"])
+        assert lacking["discriminator_won"].startswith("16 of 32 runs: jsd and modes and lag and value_best")
+
+    def test_gaps_are_left_out(self):
+        gaps = np.where(np.arange(STEPS) % 3 == 1, np.nan, 1.0)
+        modes = np.where(TIME > 0.5, 2, RISE) * gaps
+        assert verdict(made(modes=modes, jsd=0.4))[:2] == ("collapsed", 200 * 21)
+
+    def test_padding_is_no_mode(self):
+        results = made(4)
+        padded = xr.concat([made(), results.pad({"mode": (0, 4)}).assign_coords(run=[1])], "run")
+        assert verdicts.judge(padded)["verdict"].values.tolist() == ["converged"] * 2
+
+    def test_results_of_something_else_are_refused(self):
+        with pytest.raises(ValueError, match="'finite'"):
+            verdicts.judge(made().drop_vars("finite"))
+        with pytest.raises(ValueError, match="'modes'"):
+            verdicts.collapse_onset(made().drop_vars("modes"))
+
+
+class TestRules:
+    def test_words_hold_the_numbers(self):
+        judged = verdicts.judge(made(), Rules(jsd_converged=0.0123, share=0.8))
+        rule = json.loads(judged["verdict"].attrs["rule"])
+        assert list(rule) == list(verdicts.VERDICTS)
+        assert "0.0123 nats" in rule["converged"]
+        assert "80%" in rule["converged"]
+        assert json.loads(judged["verdict"].attrs["thresholds"]) == dataclasses.asdict(
+            Rules(jsd_converged=0.0123, share=0.8)
+        )
+        used = {name for name in dataclasses.asdict(Rules()) if "{" + name in " ".join(verdicts.VERDICTS.values())}
+        assert used == set(dataclasses.asdict(Rules()))
+
+    @pytest.mark.parametrize(
+        "wrong", [{"window": 0}, {"window": 1.5}, {"least": 2}, {"least": 4.5}, {"noise": -1}, {"jsd_large": math.nan},
+                  {"mode_gone": 0.6}, {"cycle_swings": 1}],
+    )  # fmt: skip
+    def test_wrong_thresholds_are_refused(self, wrong: dict[str, Any]):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Rules(**wrong)
+
+    def test_thresholds_decide(self):
+        assert verdict(made(jsd=0.06))[0] == "imprecise"
+        assert verdict(made(jsd=0.06), Rules(jsd_converged=0.07))[0] == "converged"
+        assert verdict(made(modes=4, jsd=0.3))[0] == "collapsed"
+        assert verdict(made(modes=4, jsd=0.3), Rules(modes_collapsed=0.25))[0] == "partial"
+
+
+def test_many_runs_at_once():
+    results = synthetic.make(samples=0, surface=0)
+    judged = verdicts.judge(results)
+    found = judged["verdict"].values
+    assert judged["verdict_step"].values[1] == results["step"].values[12]
+    assert found[1] == "diverged"
+    # The recipe's last runs collapse at half time (tests/synthetic.py).
+    assert set(found[12:16]) == {"collapsed"}
+    assert judged["verdict_step"].values[12:16].tolist() == [2200] * 4
+    assert "collapsed" not in found[16:32]
+    onset = verdicts.collapse_onset(results)
+    np.testing.assert_array_equal(np.isfinite(onset), found == "collapsed")
+    for r in (0, 13, 40):
+        alone = verdicts.judge(results.isel(run=[r]))
+        assert alone["verdict"].item() == found[r]
+    # Judged again, the same.
+    xr.testing.assert_identical(verdicts.judge(judged), judged)
+
+
+SMALL = {"gen_width": 16, "disc_width": 16, "batch_size": 64}
+SGD = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"}
+DIRAC = {"loss": "minimax", "gen_net": "point", "disc_net": "bilinear", "latent_dim": 1, "batch_size": 64} | SGD
+FAR, ONE_WIDE = targets.ring(8, 3.0, 0.05), targets.grid(1, 1.0, 0.3)
+
+
+# Runs that are made to do it: name -> (target, Config, HParams, steps, steps between measurements).
+CONSTRUCTED: dict[str, tuple[gandyn.GaussianMixture, dict[str, Any], dict[str, float], int, int]] = {
+    # Steps of a million.
+    "diverged": (targets.ring(8, 1.0, 0.1), SMALL | SGD, {"lr_gen": 1e6, "lr_disc": 1e6}, 40, 2),
+    # G stays a blob in the middle of a wide ring.
+    "discriminator_won": (FAR, SMALL, {"lr_gen": 1e-7, "lr_disc": 1e-2, "init_scale": 0.3}, 1000, 50),
+    # The same, with a loss that saturates.
+    "vanishing_gradient": (
+        FAR, SMALL | {"loss": "minimax"}, {"lr_gen": 1e-7, "lr_disc": 1e-2, "init_scale": 0.3}, 1000, 50,
+    ),
+    # The Dirac-GAN's orbit, through a mode and out again.
+    "cycling": (targets.grid(1, 1.0, 0.2), DIRAC, {"lr_gen": 0.1, "lr_disc": 0.1}, 600, 6),
+    # A point can cover one mode. Measured twice as often, its hops between modes look like a way in some runs.
+    "collapsed": (targets.ring(8, 1.0, 0.1), SMALL | {"gen_net": "point"}, {}, 2000, 100),
+    # A G that stands still on two modes, the third far away.
+    "partial": (
+        targets.mixture([[0, 0], [0.5, 0], [20, 0]], 0.3), SMALL | {"gen_net": "affine"}, {"lr_gen": 0.0}, 600, 30,
+    ),
+    # One Gaussian, and G affine.
+    "converged": (ONE_WIDE, SMALL | {"gen_net": "affine"}, {"lr_gen": 2e-3, "lr_disc": 2e-3}, 2000, 50),
+    # The same, stopped on the way.
+    "still_moving": (ONE_WIDE, SMALL | {"gen_net": "affine"}, {"lr_gen": 5e-4, "lr_disc": 2e-3}, 700, 35),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_runs_constructed_to_do_it(name: str):
+    target, config, hparams, steps, every = CONSTRUCTED[name]
+    results = gandyn.run(
+        target,
+        gandyn.Config(**config),
+        gandyn.HParams(**hparams),
+        seeds=range(3),
+        num_steps=steps,
+        measure_every=every,
+        deep_every=every if name == "vanishing_gradient" else 0,
+        measure_config=gandyn.MeasureConfig(
+            num_density_nodes=2**13, num_nodes=256, deep=("gradients",), num_gradients=2
+        ),
+        progress=False,
+    )
+    judged = verdicts.judge(results)
+    found = judged["verdict"].values.tolist()
+    # How far a run is from the target by then is drawn: this one is most runs' way, not all.
+    assert found.count(name) >= (2 if name == "still_moving" else 3)

@@ -1,0 +1,221 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gandyn.gan import targets
+from gandyn.gan.targets import GaussianMixture
+from gandyn.truth.coverage import CONVENTIONS, Convention, coverage, label_accuracy, nearest_mode
+
+# Known values: mass of a 2D Gaussian within this many std.
+MASS = {1: 0.393469, 2: 0.864665, 3: 0.988891, 4: 0.999665}
+
+RING = targets.ring(num_modes=8, radius=1.0, std=0.02)  # modes 38 std apart: no sample is near two
+VEEGAN = CONVENTIONS["veegan"]
+
+sample = jax.jit(GaussianMixture.sample, static_argnums=2)
+compiled = jax.jit(coverage, static_argnums=2)
+
+
+def measure(x, target: GaussianMixture = RING, convention: Convention = VEEGAN) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in compiled(jnp.asarray(x, jnp.float32), target, convention)._asdict().items()
+        if name != "covered"
+    }
+
+
+def by_hand(x: np.ndarray, target: GaussianMixture, convention: Convention) -> dict[str, float]:
+    """One sample at a time, in float64, from the definitions."""
+    means, stds, weights = (np.asarray(part, np.float64) for part in (target.means, target.stds, target.weights))
+    k, n = len(means), len(x)
+    member, valid, good = np.zeros(k), np.zeros(k), 0
+    for point in x.astype(np.float64):
+        distance = np.linalg.norm(point - means, axis=1)
+        if not np.isfinite(distance).all():
+            continue
+        mode = int(distance.argmin())
+        member[mode] += 1
+        valid[mode] += distance[mode] <= convention.cover_radius * stds[mode]
+        good += distance[mode] <= convention.quality_radius * stds[mode]
+    share = member / n
+    return {
+        "modes": float(np.sum((valid > 0) & (valid >= convention.cover_share * n))),
+        "high_quality": good / n,
+        "mode_tv": 0.5 * np.sum(np.abs(valid / n - weights)) + 0.5 * (1 - valid.sum() / n),
+        "reverse_kl": float(sum(p * np.log(p / w) for p, w in zip(share, weights) if p > 0)),
+    }
+
+
+def draw(num: int, seed: int = 0, target: GaussianMixture = RING) -> np.ndarray:
+    return np.asarray(sample(target, jax.random.key(seed), num))
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+class TestConventions:
+    def test_real_samples_reach_the_gaussian_mass(self, name):
+        convention = CONVENTIONS[name]
+        n = convention.num_samples
+        mass = 1 - np.exp(-(convention.quality_radius**2) / 2)
+        assert mass == pytest.approx(MASS[int(convention.quality_radius)], abs=1e-6)
+        got = measure(draw(n, seed=1), convention=convention)
+        assert abs(got["high_quality"] - mass) < 5 * np.sqrt(mass * (1 - mass) / n)  # five sigma
+        assert got["modes"] == 8
+
+    def test_agrees_with_the_definitions(self, name):
+        convention = CONVENTIONS[name]
+        target = targets.mixture([[0, 0], [1, 0], [0, 2]], [0.1, 0.3, 0.2], [1, 2, 5])
+        x = draw(400, seed=2, target=target) + 0.2 * np.random.default_rng(0).standard_normal((400, 2))
+        x = x.astype(np.float32)
+        assert measure(x, target, convention) == pytest.approx(by_hand(x, target, convention), rel=1e-5, abs=1e-6)
+        x[:5] = np.nan
+        x[5] = np.inf
+        got, want = measure(x, target, convention), by_hand(x, target, convention)
+        for metric in ("modes", "high_quality", "mode_tv"):
+            assert got[metric] == pytest.approx(want[metric], rel=1e-5, abs=1e-6)
+
+
+def test_published_conventions():
+    """Known values: radii for quality and cover, share of all samples, number of samples."""
+    assert {name: tuple(convention)[:4] for name, convention in CONVENTIONS.items()} == {
+        "veegan": (3, 3, 0.0, 2500),
+        "share": (3, 3, 0.01, 10_000),
+        "dyngan_1": (1, 1, 0.0, 2500),
+        "dyngan_2": (2, 1, 0.0, 2500),
+        "dyngan_3": (3, 1, 0.0, 2500),
+        "top_k": (4, 4, 0.0, 10_000),
+    }
+
+
+def test_share_covers_at_one_per_cent_and_not_below():
+    """Known values: a mode counts as covered when *at least* 1 % of all samples are valid in it."""
+    target = targets.line(2, spacing=1.0, std=0.1)
+    means = np.asarray(target.means)
+    for num, modes in ((99, 1), (101, 2), (100, 2)):
+        x = np.concatenate([np.repeat(means[:1], 10_000 - num, axis=0), np.repeat(means[1:], num, axis=0)])
+        assert measure(x, target, CONVENTIONS["share"])["modes"] == modes, num
+
+
+class TestRightDirection:
+    N = 2500
+
+    def test_dropped_mode(self):
+        full, x = measure(draw(self.N)), draw(self.N)
+        mode = np.asarray(nearest_mode(jnp.asarray(x), RING)[0])
+        dropped = x.copy()
+        dropped[mode == 3] = x[mode == 4][0]
+        got = measure(dropped)
+        assert got["modes"] == full["modes"] - 1 == 7
+        assert got["mode_tv"] > full["mode_tv"] + 0.1
+        assert got["reverse_kl"] > full["reverse_kl"] + 0.05
+
+    @pytest.mark.parametrize("k", [1, 2, 4, 7, 8])
+    def test_k_of_eight_modes(self, k):
+        x = np.repeat(np.asarray(RING.means)[:k], 50, axis=0)
+        got = measure(x)
+        assert got["modes"] == k
+        assert got["high_quality"] == 1
+        assert got["reverse_kl"] == pytest.approx(np.log(8 / k), abs=1e-6)
+        assert got["mode_tv"] == pytest.approx(1 - k / 8, abs=1e-6)
+
+    def test_shrinking_is_over_concentration(self):
+        x = draw(self.N)
+        mode = np.asarray(nearest_mode(jnp.asarray(x), RING)[0])
+        means = np.asarray(RING.means)[mode]
+        real, shrunk = measure(x), measure(means + 0.5 * (x - means))
+        assert shrunk["high_quality"] > MASS[3] + 5 * np.sqrt(MASS[3] * (1 - MASS[3]) / self.N)
+        assert shrunk["high_quality"] > real["high_quality"]
+        assert shrunk["modes"] == 8
+        assert shrunk["mode_tv"] < real["mode_tv"]  # no invalid mass left
+        assert shrunk["reverse_kl"] == pytest.approx(real["reverse_kl"], abs=1e-6)
+
+    def test_noise_lowers_quality(self):
+        x = draw(self.N)
+        noise = 0.06 * np.random.default_rng(0).standard_normal(x.shape)
+        real, noisy = measure(x), measure(x + noise)
+        # Std sqrt(1 + 9) of the target's: mass 1 - exp(-0.45) = 0.362 within 3 of its std; five sigma.
+        mass = 1 - np.exp(-4.5 / 10)
+        assert abs(noisy["high_quality"] - mass) < 5 * np.sqrt(mass * (1 - mass) / self.N)
+        assert noisy["mode_tv"] > real["mode_tv"] + 0.2
+        assert noisy["modes"] == 8
+
+    def test_skew_moves_the_weights_only(self):
+        skewed = targets.ring(num_modes=8, radius=1.0, std=0.02, weights=[8, 1, 1, 1, 1, 1, 1, 1])
+        x = draw(self.N, target=skewed)
+        real, got = measure(draw(self.N)), measure(x)
+        assert got["modes"] == 8
+        assert abs(got["high_quality"] - real["high_quality"]) < 0.02
+        # In the limit: TV 8/15 - 1/8 (and half of the 1.1 % invalid), KL log 8 - entropy.
+        p = np.array([8] + [1] * 7) / 15
+        assert got["mode_tv"] == pytest.approx(8 / 15 - 1 / 8, abs=0.04)
+        assert got["reverse_kl"] == pytest.approx(np.sum(p * np.log(8 * p)), abs=0.06)
+        # Against the right weights the same samples are as good as real ones.
+        assert measure(x, skewed)["mode_tv"] < 0.05
+
+
+def test_mode_tv_by_hand():
+    """Two modes of weight 3/4 and 1/4; four samples: two valid in the first, one valid in the second, one nowhere.
+
+    TV = (|1/2 - 3/4| + |1/4 - 1/4|) / 2 + (1/4) / 2 = 1/4; the stray one is nearest to the first, so KL = 0.
+    """
+    target = targets.mixture([[0.0, 0.0], [10.0, 0.0]], 1.0, [3, 1])
+    got = measure([[0.0, 0.0], [1.0, 1.0], [10.0, 2.0], [0.0, 4.0]], target)
+    assert got == pytest.approx({"modes": 2, "high_quality": 0.75, "mode_tv": 0.25, "reverse_kl": 0}, abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_samples_that_are_not_finite_are_invalid_not_left_out(bad):
+    x = draw(400)
+    half = x.copy()
+    half[::2, 1] = bad
+    got, good = measure(half), measure(x[1::2])
+    assert got["high_quality"] == pytest.approx(0.5 * good["high_quality"], abs=1e-6)
+    assert got["modes"] == good["modes"] == 8
+    assert got["mode_tv"] >= 0.5
+    everything = measure(np.full((100, 2), bad))
+    assert everything["high_quality"] == 0
+    assert everything["modes"] == 0
+    assert everything["mode_tv"] == pytest.approx(1, abs=1e-6)
+
+
+def test_reverse_kl_of_samples_that_are_not_finite_does_not_look_good():
+    real = measure(draw(400))["reverse_kl"]
+    for share in (0.5, 0.9, 1.0):
+        x = draw(400).copy()
+        x[: int(400 * share)] = np.nan
+        got = measure(x)["reverse_kl"]
+        assert not got <= real, f"{share:.0%} of the samples are NaN, and reverse_kl is {got} (real samples: {real})"
+
+
+def test_nearest_is_by_euclidean_distance_and_counted_in_that_modes_std():
+    target = targets.mixture([[0.0, 0.0], [4.0, 0.0]], [0.1, 2.0])
+    mode, distance = nearest_mode(jnp.asarray([[1.0, 0.0], [3.0, 0.0]]), target)
+    np.testing.assert_array_equal(mode, [0, 1])
+    np.testing.assert_allclose(distance, [10, 0.5], rtol=1e-6)
+
+
+class TestClasses:
+    """Ring of eight in two classes: modes 0, 2, 4, 6 and 1, 3, 5, 7."""
+
+    X = np.asarray(RING.means)[[0, 2, 4, 1, 1, 3]].astype(np.float32)
+
+    def found(self, labels):
+        labels = jnp.asarray(labels)
+        return coverage(jnp.asarray(self.X), RING, VEEGAN, labels, 2), label_accuracy(
+            jnp.asarray(self.X), RING, labels, 2
+        )
+
+    def test_right_labels(self):
+        got, accuracy = self.found([0, 0, 0, 1, 1, 1])
+        np.testing.assert_array_equal(got.covered, [1, 1, 1, 1, 1, 0, 0, 0])
+        assert float(got.modes) == 5
+        assert float(got.high_quality) == float(accuracy) == 1
+
+    def test_a_mode_is_covered_by_samples_of_its_own_class_alone(self):
+        got, accuracy = self.found([0, 0, 1, 1, 0, 0])
+        np.testing.assert_array_equal(got.covered, [1, 1, 1, 0, 0, 0, 0, 0])
+        assert float(got.high_quality) == float(accuracy) == pytest.approx(3 / 6)
+
+    def test_what_is_not_finite_has_no_class(self):
+        x = jnp.full((4, 2), jnp.nan)
+        assert float(label_accuracy(x, RING, jnp.zeros(4, jnp.int32), 2)) == 0

@@ -1,0 +1,245 @@
+"""What is measured of packs, classes, noisy games, minibatch layers and averages, against closed forms.
+
+An affine G of Gaussian noise makes q exactly Gaussian. Known values, N(0, I) against N(d, I): JSD and logistic optimum.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import haste
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gandyn.gan import gan, targets
+from gandyn.gan.gan import Config, HParams, Players, State
+from gandyn.gan.losses import LOSSES, LossParams
+from gandyn.truth import grid_cells, measure
+from gandyn.truth.measure import MeasureConfig, cheap, named
+
+NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
+JSD = {0.5: 0.030311, 1.0: 0.111421, 2.0: 0.336831}
+LOGISTIC = {0.5: -1.325672, 1.0: -1.163451, 2.0: -0.712633}
+AFFINE = Config(gen_depth=0, disc_depth=0)
+MEASURE = MeasureConfig(keep_surface=2)
+# The error of the default setting on these, docs/truth.md: 1.2e-3 at most, plus what a t interval allows.
+TOLERANCE = 2e-3
+
+
+def affine(matrix: Any, offset: Any) -> dict[str, Any]:
+    kernel, bias = jnp.asarray(matrix, jnp.float32), jnp.asarray(offset, jnp.float32)
+    return {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
+
+
+def state_of(config: Config, target: targets.GaussianMixture, gen: Any, disc: Any = None, seed: int = 0) -> State:
+    key = jax.random.key(seed, impl="threefry2x32")
+    state = haste.jit(functools.partial(gan.init, config))(HParams(), target, key)
+    params = Players(gen, state.params.disc if disc is None else disc)
+    jax.tree.map(lambda mine, own: np.testing.assert_array_equal(mine.shape, own.shape), params, state.params)
+    return dataclasses.replace(state, params=params)
+
+
+@functools.cache
+def program(config: Config, measure_config: MeasureConfig, size: int):
+    return haste.jit(functools.partial(measure.measure, config, measure_config, size))
+
+
+def measured(
+    config: Config,
+    target: targets.GaussianMixture,
+    state: State,
+    hparams: HParams = HParams(),  # noqa: B008
+    measure_config: MeasureConfig = MEASURE,
+) -> dict[str, float]:
+    size = grid_cells(target, measure_config.bandwidth)
+    run = program(dataclasses.replace(config, loss="minimax"), measure_config, size)
+    index = np.int32(measure.value_index(config.loss))
+    metrics = named(
+        config, measure_config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics
+    )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+IDENTITY = np.eye(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("m", "d", "joint"), [(4, 0.5, 1.0), (4, 1.0, 2.0)])
+def test_packs(m, d, joint):
+    """m independent samples, each d away: as one sample d sqrt(m) away. The JSD stays that of single samples."""
+    config = dataclasses.replace(AFFINE, packing=m)
+    # D is the optimal logit of the pack: the sum of those of its samples.
+    disc = affine(np.tile([[-d], [0]], (m, 1)), [m * d * d / 2])
+    got = measured(config, NORMAL, state_of(config, NORMAL, affine(IDENTITY, [d, 0]), disc))
+    assert got["value"] == pytest.approx(LOGISTIC[joint], abs=3.5 * got["value_se"])
+    assert got["value_best"] == pytest.approx(LOGISTIC[joint], abs=TOLERANCE + 3 * got["value_best_se"])
+    assert got["jsd"] == pytest.approx(JSD[d], abs=TOLERANCE)
+    worse = measured(
+        config, NORMAL, state_of(config, NORMAL, affine(IDENTITY, [d, 0]), affine(np.zeros((2 * m, 1)), [0]))
+    )
+    assert worse["value"] == pytest.approx(-2 * np.log(2), abs=1e-6)
+    # Without D's help the candidates are the sum of estimated ratios alone.
+    assert worse["value_best"] == pytest.approx(LOGISTIC[joint], abs=2 * m * TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["constant", "annealed"])
+def test_noise(kind):
+    """Noise of variance 3 on both sides of N(0, I), N((2, 0), I): one std apart. The JSD is without it."""
+    config = dataclasses.replace(AFFINE, instance_noise=kind)
+    state = state_of(config, NORMAL, affine(IDENTITY, [2.0, 0]), affine(np.zeros((2, 1)), [0]))
+    hparams = HParams(noise_std=np.sqrt(3), noise_steps=10)
+    got = measured(config, NORMAL, state, hparams)
+    assert got["value_best"] == pytest.approx(LOGISTIC[1.0], abs=TOLERANCE + 3 * got["value_best_se"])
+    assert got["jsd"] == pytest.approx(JSD[2.0], abs=TOLERANCE)
+    if kind == "annealed":
+        gone = measured(config, NORMAL, dataclasses.replace(state, step=jnp.asarray(10)), hparams)
+        assert gone["value_best"] == pytest.approx(LOGISTIC[2.0], abs=TOLERANCE + 3 * gone["value_best_se"])
+
+
+@pytest.mark.slow
+class TestClasses:
+    """Two modes, one a class, so near that without labels they would overlap; G has each of them d to the side."""
+
+    PLACES = np.array([[0.0, 0.0], [0.0, 1.0]])
+    TARGET = targets.mixture(PLACES, 1.0)
+    CONFIG = dataclasses.replace(AFFINE, num_classes=2)
+
+    def state(self, d, places=PLACES) -> State:
+        gen = affine(np.concatenate([IDENTITY, places + [d, 0]]), [0, 0])
+        return state_of(self.CONFIG, self.TARGET, gen, affine(np.zeros((4, 1)), [0]))
+
+    @pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+    def test_divergence_is_of_points_and_labels_jointly(self, d):
+        got = measured(self.CONFIG, self.TARGET, self.state(d))
+        assert got["value_best"] == pytest.approx(LOGISTIC[d], abs=TOLERANCE + 3 * got["value_best_se"])
+        assert got["jsd"] == pytest.approx(JSD[d], abs=TOLERANCE)
+
+    def test_swapped_classes_are_seen(self):
+        """The points alone are distributed as the target; with their labels they are one std apart."""
+        got = measured(self.CONFIG, self.TARGET, self.state(0.0, self.PLACES[::-1]))
+        assert got["jsd"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
+
+    @pytest.mark.slow
+    def test_coverage_of_each_class(self):
+        target = targets.ring(8, 1.0, 0.02)
+        config = dataclasses.replace(AFFINE, num_classes=4)
+        places = np.array(target.means)[:4]
+        places[3] = 5.0
+        gen = affine(np.concatenate([0.02 * IDENTITY, places]), [0, 0])
+        got = measured(config, target, state_of(config, target, gen))
+        assert [got[f"modes_class_{label}"] for label in range(4)] == [1, 1, 1, 0]
+        assert got["modes"] == 3
+        # Far out, the nearest mode is that on the diagonal, of class 1.
+        assert got["label_accuracy"] == pytest.approx(0.75, abs=5 * np.sqrt(0.75 * 0.25 / 2500))
+
+
+@pytest.mark.parametrize(
+    ("loss", "numbers"),
+    [
+        ("relativistic_least_squares", {}),
+        ("relativistic_average_least_squares", {}),
+        ("minimax", {"label_smoothing": 0.2}),
+        ("alpha", {"alpha_disc": 3.0}),
+        ("least_squares", {"label_real": 2.0, "label_fake": -1.0}),
+        ("f_kl", {}),
+        ("f_reverse_kl", {}),
+        ("f_hellinger", {}),
+        ("f_js", {}),
+    ],
+)
+def test_best_value_of_every_formula(loss, numbers):
+    """Against quadrature in one dimension, d = 1."""
+    config = dataclasses.replace(AFFINE, loss=loss)
+    state = state_of(config, NORMAL, affine(IDENTITY, [1.0, 0]), affine(np.zeros((2, 1)), [0]))
+    got = measured(config, NORMAL, state, HParams(**numbers))
+    x = np.linspace(-9, 10, 40_001)
+    p, q = (np.exp(-0.5 * (x - mean) ** 2) / np.sqrt(2 * np.pi) * (x[1] - x[0]) for mean in (0, 1))
+    overlap = np.sum(p * q / (p + q))
+    s = 2 - 4 * overlap
+    e, a = numbers.get("label_smoothing"), numbers.get("alpha_disc")
+    want = {
+        "relativistic_least_squares": lambda: (s - 2) / (s + 2),
+        "relativistic_average_least_squares": lambda: 2 * (s - 2) / (3 * s + 2),
+        "minimax": lambda: np.sum(
+            p * ((1 - e) * np.log((1 - e) * p / (p + q)) + e * np.log((e * p + q) / (p + q)))
+            + q * np.log((e * p + q) / (p + q))
+        ),
+        "alpha": lambda: a / (a - 1) * (np.sum((p**a + q**a) ** (1 / a)) - 2),
+        "least_squares": lambda: -9 / 2 * overlap,
+        "f_kl": lambda: 0.5,
+        "f_reverse_kl": lambda: 0.5,
+        "f_hellinger": lambda: -2 * np.expm1(-1 / 8),
+        "f_js": lambda: 2 * JSD[1.0],
+    }[loss]()
+    scale = max(1, abs(want))
+    assert got["value_best"] == pytest.approx(want, abs=3 * TOLERANCE * scale + 3 * got["value_best_se"])
+    assert got["value_best"] < want + 3.5 * got["value_best_se"]  # a lower bound
+    # D = 0 is measured by the loss itself, with its numbers.
+    params = LossParams(**numbers)
+    assert got["value"] == pytest.approx(-float(LOSSES[loss].disc(jnp.zeros(1), jnp.zeros(1), params)), abs=1e-5)
+
+
+class TestMinibatchLayers:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("layer", ["stddev", "discrimination"])
+    def test_value_is_that_of_fresh_minibatches(self, layer):
+        """E over minibatches of the training size, against 2,000 of them; G is collapsed, which such a D sees."""
+        config = Config(gen_depth=0, disc_width=8, disc_depth=1, minibatch_layer=layer, batch_size=32)
+        state = state_of(config, NORMAL, affine(0.3 * IDENTITY, [0.0, 0]))
+        got = measured(config, NORMAL, state, measure_config=MeasureConfig())
+
+        @jax.jit
+        def losses(keys):
+            def one(key):
+                batch = gan.draw_batch(config, HParams(), key, None, NORMAL)
+                return gan.disc_objective(config, HParams(), state.params, state.stats, batch)[0]
+
+            return jax.lax.map(one, keys)
+
+        values = -np.asarray(losses(jax.random.split(jax.random.key(9), 2000)), np.float64)
+        error = np.hypot(values.std() / np.sqrt(2000), got["value_se"])
+        assert abs(got["value"] - values.mean()) < 4 * error
+        assert 0.3 < got["value_se"] / (values.std() / np.sqrt(8 * 32)) < 3  # 256 batches of 32 nodes
+
+    def test_no_surface(self):
+        with pytest.raises(ValueError, match="keep_surface: got 2; allowed with minibatch_layer='stddev': 0"):
+            measure.check(Config(minibatch_layer="stddev"), MEASURE)
+
+
+class TestAverage:
+    CONFIG = dataclasses.replace(AFFINE, gen_ema=True)
+
+    def found(self, d, d_average):
+        state = state_of(self.CONFIG, NORMAL, affine(IDENTITY, [d, 0]))
+        return measured(self.CONFIG, NORMAL, dataclasses.replace(state, ema=affine(IDENTITY, [d_average, 0])))
+
+    def test_it_is_measured_beside_g(self):
+        got = self.found(2.0, 1.0)
+        assert got["jsd"] == pytest.approx(JSD[2.0], abs=TOLERANCE)
+        assert got["jsd_ema"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
+        assert got["high_quality_ema"] > got["high_quality"]
+
+    def test_where_both_agree_their_numbers_are_the_same(self):
+        got = self.found(1.0, 1.0)
+        for name in ("jsd", "modes", "high_quality", "mode_tv", "reverse_kl"):
+            assert got[name] == got[name + "_ema"]
+        assert got["jsd_se"] == got["jsd_ema_se"]
+
+
+def test_other_runs_have_no_such_metrics():
+    plain = measure.metrics_of(Config(), MEASURE)
+    assert not [name for name in plain if "ema" in name or "class" in name or "label" in name]
+    assert set(measure.metrics_of(Config(gen_ema=True), MEASURE)) - set(plain) == set(cheap.EMA_METRICS)
+    both = measure.metrics_of(Config(num_classes=3), MEASURE)
+    assert set(both) - set(plain) == {"label_accuracy", "modes_class_0", "modes_class_1", "modes_class_2"}
+
+
+def test_surface_of_packs_is_at_packs_of_one_point():
+    config = dataclasses.replace(AFFINE, packing=4)
+    state = state_of(config, NORMAL, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))
+    run = program(dataclasses.replace(config, loss="minimax"), MEASURE, grid_cells(NORMAL, MEASURE.bandwidth))
+    surface = run(NORMAL, HParams(), state, np.int32(0), measure.node_bits(config, MEASURE)).fields["surface"]
+    np.testing.assert_allclose(surface, 0.5 + 4 * np.array([[-66, -54], [54, 66]]), rtol=1e-5)
