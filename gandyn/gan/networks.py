@@ -245,3 +245,63 @@ class Discriminator(_Body):
         elif self.minibatch == "discrimination":
             x = MinibatchDiscrimination(kernel_init)(x)
         return self._dense(1, x)[:, 0] + projected
+
+
+# ---- any module
+
+
+BIAS_INITIALIZERS = {"default": None}
+WITHOUT_HIDDEN_LAYER = ("affine", "point", "bilinear", "quadratic")
+WITHOUT_LABELS = ("point", "bilinear")
+
+
+def generator(config, event_shape):
+    if config.gen is not None:
+        return config.gen
+    return Generator(
+        config.gen_net,
+        config.gen_width,
+        config.gen_depth,
+        config.gen_activation,
+        config.initializer,
+        norm=config.gen_norm,
+        fourier=config.gen_fourier,
+        num_classes=config.num_classes,
+    )
+
+
+def discriminator(config):
+    if config.disc is not None:
+        return config.disc
+    return Discriminator(
+        config.disc_net,
+        config.disc_width,
+        config.disc_depth,
+        config.disc_activation,
+        config.initializer,
+        norm=config.disc_norm,
+        fourier=config.disc_fourier,
+        maxout_pieces=config.maxout_pieces,
+        num_classes=config.num_classes,
+        minibatch=config.minibatch_layer,
+        projection=config.conditioning == "projection",
+    )
+
+
+def init(module, key, x, labels=None):
+    return module.init(key, x, labels)
+
+
+def call(module, variables, x, labels=None, train=False, aux=False):
+    if not train or "batch_stats" not in variables:
+        return module.apply(variables, x, labels, train=train), {k: v for k, v in variables.items() if k != "params"}, {}
+    out, updated = module.apply(variables, x, labels, train=True, mutable=["batch_stats"])
+    return out, {k: v for k, v in variables.items() if k != "params"} | updated, {}
+
+
+def check_output(player, module, out, shape):
+    assert out.shape == shape, (out.shape, shape)
+
+
+def couples(module, event_shape, train=True):
+    return (train and getattr(module, "norm", "none") == "batch") or getattr(module, "minibatch", "none") != "none"

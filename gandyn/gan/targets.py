@@ -33,6 +33,9 @@ class GaussianMixture:
     stds: jax.Array
     weights: jax.Array
 
+    event_shape = (2,)
+    num_uniforms = 3
+
     @property
     def num_modes(self) -> int:
         """K."""
@@ -221,3 +224,6 @@ def _flat_mixture(
     if flat.ndim != 1 or flat.size % 2:
         raise ValueError(f"means: got shape {flat.shape}; allowed: x and y of each mode, one after the other")
     return mixture(flat.reshape(-1, 2), stds, weights)
+
+
+Target = GaussianMixture

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from gandyn.gan.gan import Config
 
 # Least and largest slope of each activation, rounded outwards; gelu is flax's, by tanh.
 _SLOPES = {
@@ -81,7 +80,11 @@ def lower(
     return jnp.maximum(jnp.max(refined), jnp.max(slopes))
 
 
-def upper(config: Config, variables: Any) -> jax.Array:
+def upper(module: Any, variables: Any) -> jax.Array:
+    return module.lipschitz(variables) if hasattr(module, "lipschitz") else jnp.asarray(jnp.inf)
+
+
+def _upper_old(config: Any, variables: Any) -> jax.Array:
     """An upper bound of L over the whole plane, from D's weights; to float32 rounding.
 
     At every point D's gradient is a product of kernels and diagonal matrices of activation slopes in [c - r, c + r].
@@ -157,12 +160,12 @@ def _norm(matrix: jax.Array) -> jax.Array:
     return jnp.linalg.norm(matrix, ord=2)
 
 
-def _maxout_norm(config: Config, kernel: jax.Array) -> jax.Array:
+def _maxout_norm(config: Any, kernel: jax.Array) -> jax.Array:
     pieces = kernel.reshape(len(kernel), config.maxout_pieces, config.disc_width)
     return jnp.minimum(_norm(kernel), _norm(jnp.max(jnp.abs(pieces), axis=1)))
 
 
-def _kernel(config: Config, variables: Any, layer: int, num_inputs: int) -> jax.Array:
+def _kernel(config: Any, variables: Any, layer: int, num_inputs: int) -> jax.Array:
     """The kernel that a layer of D applies, without the rows of the label, normalization included."""
     kernel = variables["params"][f"Dense_{layer}"]["kernel"]
     if config.disc_norm == "spectral":
