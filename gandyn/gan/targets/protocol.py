@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 
 class Made(NamedTuple):
@@ -60,11 +59,11 @@ class Target(Protocol):
         """Log density in nats at x (N, *I): (N,); -inf where there is no mass."""
         ...
 
-    def box(self) -> tuple[ArrayLike, ArrayLike]:
+    def box(self) -> tuple[jax.Array, jax.Array]:
         """(center (*I), half side ()) of a cube that holds all but a negligible part of the mass."""
         ...
 
-    def scale(self) -> ArrayLike:
+    def scale(self) -> jax.Array:
         """(), the smallest length that the density resolves, in the units of the data: a Gaussian's std, say."""
         ...
 
