@@ -61,6 +61,11 @@ class TabulatedDensity:
         return (2,)
 
     @property
+    def num_modes(self) -> int:
+        """0: modes are not counted."""
+        return 0
+
+    @property
     def num_uniforms(self) -> int:
         """Two pick the cell, two the place in it."""
         return 4
