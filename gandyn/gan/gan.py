@@ -115,7 +115,10 @@ class Config:
     """Units in each hidden layer of G."""
     gen_depth: int = 2
     """Hidden layers of G; 0 makes G affine."""
-    gen_activation: Literal["relu", "leaky_relu", "tanh", "elu", "gelu", "silu", "softplus"] = "relu"
+    gen_activation: Literal[
+        "relu", "leaky_relu", "leaky_relu_0.01", "leaky_relu_0.1", "leaky_relu_0.3", "tanh", "elu", "gelu", "silu",
+        "softplus",
+    ] = "relu"  # fmt: skip
     """Nonlinearity of G."""
     gen_norm: Literal["none", "layer", "batch"] = "none"
     """Normalization in G (`gandyn list norms`)."""
@@ -127,7 +130,10 @@ class Config:
     """Units in each hidden layer of D."""
     disc_depth: int = 2
     """Hidden layers of D; 0 makes D affine."""
-    disc_activation: Literal["relu", "leaky_relu", "tanh", "elu", "gelu", "silu", "softplus"] = "leaky_relu"
+    disc_activation: Literal[
+        "relu", "leaky_relu", "leaky_relu_0.01", "leaky_relu_0.1", "leaky_relu_0.3", "tanh", "elu", "gelu", "silu",
+        "softplus",
+    ] = "leaky_relu"  # fmt: skip
     """Nonlinearity of D (maxout has none)."""
     disc_norm: Literal["none", "layer", "batch", "spectral"] = "none"
     """Normalization in D (`gandyn list norms`)."""
@@ -138,9 +144,18 @@ class Config:
     minibatch_layer: Literal["none", "stddev", "discrimination"] = "none"
     """What D's last layer sees of the other samples in the batch (`gandyn list minibatch_layers`)."""
     initializer: Literal[
-        "he_normal", "he_uniform", "glorot_uniform", "lecun_normal", "uniform_fan_in", "orthogonal", "normal_0.02"
+        "he_normal", "he_uniform", "glorot_uniform", "lecun_normal", "pytorch", "haiku", "orthogonal", "normal_0.02"
     ] = "he_normal"  # fmt: skip
-    """Distribution of the initial kernels of both players; biases start at zero."""
+    """Distribution of the initial kernels of both players (`gandyn list initializers`)."""
+    bias_initializer: Literal["matching", "zeros", "pytorch", "normal_0.02"] = "matching"
+    """Distribution of the initial biases; 'matching' is what comes with the kernels': PyTorch's with 'pytorch', else
+    zeros."""
+    norm_momentum: float = 0.9
+    """Share that batch normalization's running statistics keep in an update."""
+    norm_epsilon: float = 1e-5
+    """What batch and layer normalization add to a variance."""
+    norm_unbiased: bool = False
+    """Whether batch normalization's running variance takes B / (B - 1) of the batch's, as PyTorch's does."""
     gen_optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "optimistic_adam"] = "adam"
     """Optimizer of G."""
     disc_optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "optimistic_adam"] = "adam"
@@ -156,6 +171,8 @@ class Config:
                 checks.choice(field.name, getattr(self, field.name), get_args(field.type))
             elif field.type is bool and not isinstance(getattr(self, field.name), bool):
                 raise ValueError(f"{field.name}: got {getattr(self, field.name)!r:.200}; allowed: True, False")
+        checks.number("norm_momentum", self.norm_momentum, 0, 1, below=True)
+        checks.number("norm_epsilon", self.norm_epsilon, 0, 1, above=True)
         for name, (least, most) in _SIZES.items():
             checks.whole(name, getattr(self, name), least, most)
         for name in ("lookahead", "num_classes"):
@@ -471,7 +488,11 @@ def generator(config: Config) -> networks.Generator:
         config.gen_depth,
         config.gen_activation,
         config.initializer,
+        config.bias_initializer,
         norm=config.gen_norm,
+        norm_momentum=config.norm_momentum,
+        norm_epsilon=config.norm_epsilon,
+        norm_unbiased=config.norm_unbiased,
         fourier=config.gen_fourier,
         num_classes=config.num_classes,
     )
@@ -485,7 +506,11 @@ def discriminator(config: Config) -> networks.Discriminator:
         config.disc_depth,
         config.disc_activation,
         config.initializer,
+        config.bias_initializer,
         norm=config.disc_norm,
+        norm_momentum=config.norm_momentum,
+        norm_epsilon=config.norm_epsilon,
+        norm_unbiased=config.norm_unbiased,
         fourier=config.disc_fourier,
         maxout_pieces=config.maxout_pieces,
         num_classes=config.num_classes,

@@ -281,7 +281,7 @@ def _critic(config: Config, target: GaussianMixture, state: State, nodes: game.N
     real, fake = nodes.points.reshape(2, -1, 2)[:, :1024]
     near = jnp.concatenate([real, fake, (real + fake) / 2])
     low = truth.lipschitz_lower(lambda x: gan.discriminate(config, state.variables.disc, x), near)
-    high = truth.lipschitz_upper(config, state.variables.disc)
+    high = truth.lipschitz_upper(gan.discriminator(config), state.variables.disc)
     # Either sign is a lower bound, for -D is as steep as D.
     bounds = truth.critic_w1(jnp.abs(jnp.mean(nodes.logits[0]) - jnp.mean(nodes.logits[1])), low, high)
     return dict(zip(names, (low, high, *bounds), strict=True))
