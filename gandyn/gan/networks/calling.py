@@ -1,7 +1,7 @@
 """How any Linen module is made and called as a player: a user's own as well as those of `players`.
 
 A module's `__call__` takes the input as its first argument and, if it has arguments of these names, `labels` (B,) and
-`train`; it returns one finite-dimensional array. Two things that only a module can know it may declare, as a property
+`train`; it returns one array. Two things that only a module can know it may declare, as a property
 or a field `couples` and a method `lipschitz(variables)`; the first is found by trying where it is not declared.
 
 Shapes: B batch, C classes.
@@ -78,14 +78,12 @@ def call(
     Raises:
       ValueError: the output is not one floating array of that shape, or there are labels that it does not take.
     """
-    taken = accepted(type(module))
-    if labels is not None and "labels" not in taken:
+    if labels is not None and "labels" not in accepted(type(module)):
         raise ValueError(
             f"{player}: {type(module).__name__} takes no labels; allowed with num_classes above 0: a module with "
             "__call__(self, x, labels)"
         )
-    given = {"labels": labels, "train": train}
-    keywords = {name: given[name] for name in _OURS if name in taken}
+    keywords = _keywords(module, labels, train)
     if mutable:
         out, after = module.apply(variables, x, **keywords, mutable=list(mutable))
     else:
@@ -103,9 +101,8 @@ def _check_output(module: nn.Module, player: str, out: Any, shape: tuple[int, ..
     try:
         chex.assert_shape(out, shape)
     except AssertionError:
-        got = ", ".join(("B" if out.shape[:1] == shape[:1] else str(size)) if i == 0 else str(size)
-                        for i, size in enumerate(out.shape))  # fmt: skip
-        got = f"({got},)" if out.ndim == 1 else f"({got})"
+        sizes = ["B" if out.shape[0] == shape[0] else str(out.shape[0]), *map(str, out.shape[1:])] if out.ndim else []
+        got = f"({', '.join(sizes)}{',' * (out.ndim == 1)})"
         raise ValueError(f"{name} shape {got}; allowed: {allowed}") from None
     try:
         chex.assert_type(out, float)
@@ -113,9 +110,7 @@ def _check_output(module: nn.Module, player: str, out: Any, shape: tuple[int, ..
         raise ValueError(f"{name} {out.dtype}; allowed: floating point") from None
 
 
-def init(
-    module: nn.Module, key: jax.Array, input_shape: tuple[int, ...], num_classes: int = 0, *, num: int = 1
-) -> dict[str, Any]:
+def init(module: nn.Module, key: jax.Array, input_shape: tuple[int, ...], num_classes: int = 0) -> dict[str, Any]:
     """A module's variables before training: all collections but what it sows in passing.
 
     Args:
@@ -123,10 +118,17 @@ def init(
       key: () typed key.
       input_shape: of one sample: (Z,) of G, the points' (or a pack's) of D.
       num_classes: above 0, labels are handed on if it takes them.
-      num: samples in the batch that it is made with; no parameter may depend on it.
     """
-    labels = {"labels": jnp.zeros(num, jnp.int32)} if num_classes and "labels" in accepted(type(module)) else {}
-    return dict(module.init(key, jnp.zeros((num, *input_shape)), **labels, mutable=_NOT_STATE))
+    labels = jnp.zeros(1, jnp.int32) if num_classes else None
+    return dict(
+        module.init(key, jnp.zeros((1, *input_shape)), **_keywords(module, labels, train=False), mutable=_NOT_STATE)
+    )
+
+
+def _keywords(module: nn.Module, labels: jax.Array | None, train: bool) -> dict[str, Any]:
+    """Those that it takes."""
+    given = {"labels": labels, "train": train}
+    return {name: given[name] for name in _OURS if name in accepted(type(module))}
 
 
 @functools.lru_cache(maxsize=256)
@@ -143,9 +145,8 @@ def couples(module: nn.Module, input_shape: tuple[int, ...], num_classes: int = 
         key = jax.random.key(0)
         variables = init(module, key, input_shape, num_classes)
         x = jax.random.normal(jax.random.fold_in(key, 1), (4, *input_shape)).at[-1].set(jnp.nan)
-        taken = accepted(type(module))
-        given = {"labels": jnp.zeros(4, jnp.int32) if num_classes else None, "train": True}
-        out, _ = module.apply(variables, x, **{name: given[name] for name in taken}, mutable=True)
+        labels = jnp.zeros(4, jnp.int32) if num_classes else None
+        out, _ = module.apply(variables, x, **_keywords(module, labels, train=True), mutable=True)
         leaves = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(out)]
         return any(bool(jnp.isnan(leaf[:-1]).any()) for leaf in leaves)
 
