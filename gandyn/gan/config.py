@@ -138,12 +138,15 @@ class Config:
     """What D's last layer sees of the other samples in the batch (`gandyn list minibatch_layers`)."""
     initializer: str = _field("he_normal", networks.INITIALIZERS)
     """Distribution of the initial kernels of both players (`gandyn list initializers`)."""
-    bias_initializer: str = _field("default", networks.BIAS_INITIALIZERS)
-    """The same of the biases; 'default' is what belongs to the initializer (`gandyn list bias_initializers`)."""
+    bias_initializer: Literal["matching", "zeros", "pytorch", "normal_0.02"] = "matching"
+    """Distribution of the initial biases; 'matching' is what comes with the kernels': PyTorch's with 'pytorch', else
+    zeros."""
     norm_momentum: float = 0.9
-    """Share of batch normalization's running statistics that stays in an update."""
+    """Share that batch normalization's running statistics keep in an update."""
     norm_epsilon: float = 1e-5
-    """Added to the variance in batch normalization."""
+    """What batch and layer normalization add to a variance."""
+    norm_unbiased: bool = False
+    """Whether batch normalization's running variance takes B / (B - 1) of the batch's, as PyTorch's does."""
     gen_optimizer: "str | Optimizer" = _field("adam", OPTIMIZERS)
     """Optimizer of G (`gandyn list optimizers`)."""
     disc_optimizer: "str | Optimizer" = _field("adam", OPTIMIZERS)
@@ -169,7 +172,7 @@ class Config:
         for name, (least, most) in _SIZES.items():
             checks.whole(name, getattr(self, name), least, most)
         checks.number("norm_momentum", self.norm_momentum, 0, 1, below=True)
-        checks.number("norm_epsilon", self.norm_epsilon, 0, above=True)
+        checks.number("norm_epsilon", self.norm_epsilon, 0, 1, above=True)
         for name in ("lookahead", "num_classes"):
             if getattr(self, name) == 1:
                 raise ValueError(f"{name}: got 1; allowed: 0 (none), or a whole number of at least 2")
@@ -258,6 +261,47 @@ def rule_of(config: Config) -> Rule:
 def optimizers_of(config: Config) -> tuple[Optimizer, Optimizer]:
     """Those of G and of D."""
     return _part(config.gen_optimizer, OPTIMIZERS), _part(config.disc_optimizer, OPTIMIZERS)
+
+
+def generator_of(config: Config, event_shape: tuple[int, ...]) -> nn.Module:
+    """G's module: one's own, or what the fields gen_... say."""
+    if config.gen is not None:
+        return config.gen
+    return networks.Generator(
+        config.gen_net,
+        config.gen_width,
+        config.gen_depth,
+        config.gen_activation,
+        config.initializer,
+        norm=config.gen_norm,
+        fourier=config.gen_fourier,
+        event_shape=event_shape,
+        **_shared_by_networks(config),
+    )
+
+
+def discriminator_of(config: Config) -> nn.Module:
+    """D's module: one's own, or what the fields disc_... say."""
+    if config.disc is not None:
+        return config.disc
+    return networks.Discriminator(
+        config.disc_net,
+        config.disc_width,
+        config.disc_depth,
+        config.disc_activation,
+        config.initializer,
+        norm=config.disc_norm,
+        fourier=config.disc_fourier,
+        maxout_pieces=config.maxout_pieces,
+        minibatch=config.minibatch_layer,
+        projection=config.conditioning == "projection",
+        **_shared_by_networks(config),
+    )
+
+
+def _shared_by_networks(config: Config) -> dict[str, Any]:
+    names = ("bias_initializer", "norm_momentum", "norm_epsilon", "norm_unbiased", "num_classes")
+    return {name: getattr(config, name) for name in names}
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,13 +12,23 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.special import ndtr, ndtri
 
 from gandyn.gan import networks, sampling
-from gandyn.gan.config import Config, complete, loss_of, numbers_of, optimizers_of, penalties_of
+from gandyn.gan.config import (
+    Config,
+    complete,
+    discriminator_of,
+    generator_of,
+    loss_of,
+    numbers_of,
+    optimizers_of,
+    penalties_of,
+)
 from gandyn.gan.loss import Outputs
 from gandyn.gan.number import HParams, Number
 from gandyn.gan.penalties import At
@@ -62,20 +72,24 @@ class Game:
     # ---- the networks
 
     @property
-    def generator(self) -> Any:
+    def generator(self) -> nn.Module:
         """G's module."""
-        return networks.generator(self.config, self.event_shape)
+        return generator_of(self.config, self.event_shape)
 
     @property
-    def discriminator(self) -> Any:
+    def discriminator(self) -> nn.Module:
         """D's module."""
-        return networks.discriminator(self.config)
+        return discriminator_of(self.config)
+
+    @property
+    def disc_shape(self) -> tuple[int, ...]:
+        """Of one input of D: a sample's, or that of a pack, the last axes of m samples side by side."""
+        *front, last = self.event_shape
+        return (*front, self.config.packing * last)
 
     def generate(self, variables: Any, latents: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """G(z) under its running statistics: latents (N, Z) -> samples (N, *E)."""
-        fake = networks.call(self.generator, variables, latents, labels)[0]
-        networks.check_output("gen", self.generator, fake, (len(latents), *self.event_shape))
-        return fake
+        return self._call("gen", variables, latents, labels)[0]
 
     def discriminate(self, variables: Any, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """D(x) under its running statistics: samples (N, *E), each m consecutive ones a pack -> logits (N / m,)."""
@@ -83,18 +97,29 @@ class Game:
 
     def outputs(self, variables: Any, x: jax.Array, labels: jax.Array | None = None) -> Outputs:
         """What D says of samples (N, *E), with what the loss reads beside logits where it does."""
-        packs = self.pack(x)
-        logits, _, aux = networks.call(self.discriminator, variables, packs, labels, aux=loss_of(self.config).aux)
-        networks.check_output("disc", self.discriminator, logits, (len(packs),))
+        logits, _, aux = self._call("disc", variables, self.pack(x), labels)
         return Outputs(logits, labels, aux)
+
+    def _call(
+        self, player: str, variables: Any, x: jax.Array, labels: jax.Array | None, train: bool = False
+    ) -> tuple[jax.Array, Any, Any]:
+        """A player's outputs; its collections but for parameters, as they are after it; what it sowed into "aux"."""
+        module = self.generator if player == "gen" else self.discriminator
+        shape = self.event_shape if player == "gen" else ()
+        others = {name: tree for name, tree in variables.items() if name != "params"}
+        mutable = [name for name in others if train and name != "constants"]
+        if player == "disc" and loss_of(self.config).aux:
+            mutable.append("aux")
+        out, after = networks.call(
+            module, variables, x, labels, train, mutable, player=player, event_shape=shape
+        )
+        aux = after.pop("aux", {})
+        return out, others | after, aux
 
     def pack(self, x: jax.Array) -> jax.Array:
         """Samples (N, *E) -> D's inputs (N / m, ...): the last axes of m samples side by side."""
         m = self.config.packing
-        if m == 1:
-            return x
-        *front, last = self.event_shape
-        return jnp.moveaxis(x.reshape(-1, m, *front, last), 1, -2).reshape(-1, *front, m * last)
+        return x if m == 1 else jnp.moveaxis(x.reshape(-1, m, *self.event_shape), 1, -2).reshape(-1, *self.disc_shape)
 
     # ---- what an update draws
 
@@ -178,9 +203,7 @@ class Game:
         """G's samples (m B, *E) and its collections after them."""
 
         def make(z: jax.Array, labels: jax.Array | None) -> tuple[jax.Array, Any]:
-            fake, after, _ = networks.call(self.generator, params.gen | stats.gen, z, labels, train=True)
-            networks.check_output("gen", self.generator, fake, (len(z), *self.event_shape))
-            return fake, after
+            return self._call("gen", params.gen | stats.gen, z, labels, train=True)[:2]
 
         packing = self.config.packing
         if packing == 1 or not networks.couples(self.generator, pairs.latents.shape[1:]):
@@ -194,10 +217,7 @@ class Game:
         self, params: Any, stats: Any, x: jax.Array, labels: jax.Array | None
     ) -> tuple[jax.Array, Any, Any]:
         """D's logits on packs (B, ...), its collections after them, and what it sowed."""
-        variables, aux = params | collections(stats), loss_of(self.config).aux
-        logits, after, sown = networks.call(self.discriminator, variables, x, labels, train=True, aux=aux)
-        networks.check_output("disc", self.discriminator, logits, (len(x),))
-        return logits, after, sown
+        return self._call("disc", params | collections(stats), x, labels, train=True)
 
     def disc_loss(self, play: Play) -> jax.Array:
         """D's loss there, without penalties."""
@@ -363,19 +383,16 @@ class Game:
         )
 
     @property
-    def _disc_shape(self) -> tuple[int, ...]:
-        return self.pack(jnp.zeros((self.config.packing, *self.event_shape))).shape[1:]
-
-    @property
     def couples(self) -> bool:
         """Whether in training what a network makes of a sample depends on the others in its batch."""
-        gen = networks.couples(self.generator, (self.config.latent_dim,))
-        return gen or networks.couples(self.discriminator, self._disc_shape)
+        labels = self.config.num_classes
+        gen = networks.couples(self.generator, (self.config.latent_dim,), labels)
+        return gen or networks.couples(self.discriminator, self.disc_shape, labels)
 
     @property
     def judges_batches(self) -> bool:
         """Whether D's output at a sample depends on the others in its batch when measured, too (a minibatch layer)."""
-        return networks.couples(self.discriminator, self._disc_shape, train=False)
+        return networks.couples(self.discriminator, self.disc_shape, self.config.num_classes, train=False)
 
 
 def make_game(target: Target, config: Config, hparams: HParams = HParams()) -> Game:  # noqa: B008 (frozen)

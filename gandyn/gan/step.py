@@ -14,11 +14,9 @@ def init(game: Game, key: jax.Array) -> State:
     """The state of one GAN before training. `key`: () threefry key of the run."""
     config, hparams = game.config, game.hparams
     gen_key, disc_key = jax.random.split(jax.random.fold_in(key, Stream.INIT))
-    labels = jnp.zeros(1, jnp.int32) if config.num_classes else None
-    seen = game.pack(jnp.zeros((config.packing, *game.event_shape)))
     variables = Players(
-        gen=networks.init(game.generator, gen_key, jnp.zeros((1, config.latent_dim)), labels),
-        disc=networks.init(game.discriminator, disc_key, seen, labels),
+        gen=networks.init(game.generator, gen_key, (config.latent_dim,), config.num_classes),
+        disc=networks.init(game.discriminator, disc_key, game.disc_shape, config.num_classes),
     )
     scales = {"kernel": hparams.init_scale}
     if config.gen_fourier or config.disc_fourier:

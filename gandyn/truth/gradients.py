@@ -7,7 +7,7 @@ Shapes: P parameters of both players, L layers, N nodes, M scrambles, B minibatc
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,22 +63,19 @@ def supremum(game: Game) -> jax.Array:
 
 def layers(game: Game) -> Players:
     """Each player's layers with parameters, in the order in which a sample passes them: (L,) names each."""
-    found = []
-
-    def record(key: jax.Array) -> None:
-        labels = jnp.zeros(1, jnp.int32) if game.config.num_classes else None
-        seen = game.pack(jnp.zeros((game.config.packing, *game.event_shape)))
-        for module, x in ((game.generator, jnp.zeros((1, game.config.latent_dim))), (game.discriminator, seen)):
-            # While it is traced the dict is in the order of the calls; jax hands dicts back sorted.
-            found.append(tuple(networks.init(module, key, x, labels)["params"]))
-
-    jax.eval_shape(record, jax.random.key(0))
-    return Players(*found)
+    labels = game.config.num_classes
+    return Players(
+        networks.layer_names(game.generator, (game.config.latent_dim,), labels),
+        networks.layer_names(game.discriminator, game.disc_shape, labels),
+    )
 
 
 def _squared(game: Game, gradient: Players) -> Players:
     """Squared norms of each layer's part of a gradient, (L,) each."""
-    of = lambda names, tree: jnp.stack([optax.tree.norm(tree["params"][name], squared=True) for name in names])  # noqa: E731
+    def of(names: tuple[str, ...], tree: Any) -> jax.Array:
+        found = (networks.layer_at(tree["params"], name) for name in names)
+        return jnp.stack([optax.tree.norm(layer, squared=True) for layer in found])
+
     return Players(*map(of, layers(game), gradient))
 
 
