@@ -31,6 +31,7 @@ PIECE_SECONDS = 1.0
 NOTE_SECONDS = 5.0
 """So often the progress of a group is noted beside its results."""
 
+
 class Report(Protocol):
     """Is told what trains, and the run-steps done since the last call; `anew` is False for those done before."""
 

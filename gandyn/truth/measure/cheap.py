@@ -115,9 +115,7 @@ def _coverage_metrics(subject: Subject) -> Mapping[str, Attributes]:
 
 
 def _coverage_fields(subject: Subject) -> Mapping[str, FieldSpec]:
-    return {
-        name: FieldSpec(("mode",), (subject.num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()
-    }
+    return {name: FieldSpec(("mode",), (subject.num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()}
 
 
 def _coverage(view: View, key: jax.Array) -> Mapping[str, Any]:
