@@ -7,7 +7,7 @@ Where D's loss is a mean over single samples, disc = E_p a(s) + E_q b(s), the be
 one problem in one unknown for each r. `tabulate` solves it at `LOG_RATIOS`, `look_up` interpolates. All of it is jax,
 in float32, without branches: it is traced in the loss's numbers and runs under jit and vmap. How:
 
-- a, b and their derivatives on a grid of outputs s = sinh(v) up to 1e16 (`_GRID`), the same for every r.
+- a, b and their derivatives on a grid of outputs s = sinh(v) up to 1e16 (`POINTS`), the same for every r.
 - Cells of the grid over which h' turns from minus to plus hold the minima, all of them where h is not convex; the
   lowest one counts, of equally low ones (within rounding) that of the smallest |s|. Signs of h' find a minimum to
   1e-6, where values of h could only find it to the root of float32's precision.
@@ -38,10 +38,10 @@ _HALF = 512
 LOG_RATIOS = (_BEND * np.sinh(np.linspace(-1, 1, 2 * _HALF + 1) * math.asinh(_REACH / _BEND))).astype(np.float32)
 """(R,) log ratios of a table, from -80 to 80, the middle one 0; 0.029 apart there, 0.6 at the ends."""
 
-_STEP = 0.1875
+STEP = 0.1875
 _DECADES = 37  # grid points in three decades of s
 # One more at either end: what is best there has no end.
-_GRID = np.arange(-201, 202) * _STEP
+POINTS = np.arange(-201, 202) * STEP
 _BISECTIONS = 40
 
 ATTAINED, ENDLESS, FALLING, UNDEFINED = range(4)
@@ -105,19 +105,19 @@ def integrand(disc: Disc, numbers: Any, log_ratio: jax.Array, outputs: jax.Array
 
 
 def _lowest_cell(height: jax.Array, slope: jax.Array, wall: jax.Array, size: jax.Array) -> jax.Array:
-    """Which cell of `_GRID` holds the lowest minimum, (); all arguments (G,). Cell i is from point i to i + 1."""
+    """Which cell of `POINTS` holds the lowest minimum, (); all arguments (G,). Cell i is from point i to i + 1."""
     falls, rises = (slope <= 0) | wall, (slope >= 0) | wall
     holds = falls[:-1] & rises[1:] & ~(wall[:-1] & wall[1:])
     left, right = height[:-1], height[1:]
     # In a cell that holds a minimum: that of the parabola with the slopes at the two ends.
     share = jnp.where(slope[:-1] == slope[1:], 0, slope[:-1] / (slope[:-1] - slope[1:]))
-    width = jnp.asarray(np.diff(np.sinh(_GRID)), jnp.float32)
+    width = jnp.asarray(np.diff(np.sinh(POINTS)), jnp.float32)
     parabola = left + 0.5 * share * width * slope[:-1]
     ends = jnp.minimum(jnp.where(wall[:-1], jnp.inf, left), jnp.where(wall[1:], jnp.inf, right))
     least = jnp.where(holds, jnp.where(jnp.isfinite(parabola), jnp.minimum(parabola, ends), ends), jnp.inf)
     best = jnp.argmin(least)
     rounding = 1e-6 * jnp.where(jnp.isfinite(size[best]), size[best], size[best + 1])
-    distance = jnp.asarray(np.minimum(np.abs(_GRID[:-1]), np.abs(_GRID[1:])), jnp.float32)
+    distance = jnp.asarray(np.minimum(np.abs(POINTS[:-1]), np.abs(POINTS[1:])), jnp.float32)
     return jnp.argmin(jnp.where(holds & (least <= least[best] + rounding), distance, jnp.inf))
 
 
@@ -128,13 +128,13 @@ def _solve(
     p, q = sigmoid(log_ratio), sigmoid(-log_ratio)
     height, slope = p * grid.real + q * grid.fake, p * grid.real_slope + q * grid.fake_slope
     size = p * jnp.abs(grid.real) + q * jnp.abs(grid.fake)
-    points, index = jnp.asarray(_GRID, jnp.float32), jnp.arange(len(_GRID))
-    outside = (index == 0) | (index == len(_GRID) - 1)
+    points, index = jnp.asarray(POINTS, jnp.float32), jnp.arange(len(POINTS))
+    outside = (index == 0) | (index == len(POINTS) - 1)
     wall = outside | ~jnp.isfinite(height) | ~jnp.isfinite(slope)
     cell = _lowest_cell(height, slope, wall, size)
     # The cells beside it over which h is flat belong to it.
     first = jnp.max(jnp.where((index <= cell) & ((slope < 0) | wall), index, 0))
-    last = jnp.min(jnp.where((index > cell) & ((slope > 0) | wall), index, len(_GRID) - 1))
+    last = jnp.min(jnp.where((index > cell) & ((slope > 0) | wall), index, len(POINTS) - 1))
     inside = jnp.where(wall[cell], points[cell + 1], points[cell])
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -149,7 +149,7 @@ def _solve(
 
     low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (jnp.repeat(points[first], 2), jnp.repeat(points[last], 2)))
     lower, upper = jnp.sinh((low + high) / 2)
-    endless = jnp.asarray([first == 0, last == len(_GRID) - 1])
+    endless = jnp.asarray([first == 0, last == len(POINTS) - 1])
     output = jnp.where(
         endless[0],
         jnp.where(endless[1], 0.0, upper),
@@ -160,9 +160,7 @@ def _solve(
     far = 1e-3 * (1 + jnp.abs(jnp.stack([height[1], height[-2]])))
     falling = jnp.any(endless & (drops > far)) | jnp.any(jnp.isneginf(height))
     undefined = jnp.all(wall)
-    kind = jnp.where(
-        undefined, UNDEFINED, jnp.where(falling, FALLING, jnp.where(jnp.any(endless), ENDLESS, ATTAINED))
-    )
+    kind = jnp.where(undefined, UNDEFINED, jnp.where(falling, FALLING, jnp.where(jnp.any(endless), ENDLESS, ATTAINED)))
     reached, sizes = integrand(disc, numbers, log_ratio[None], output[None], start)
     excess = (reached[0] - jnp.min(jnp.where(wall, jnp.inf, height))) / jnp.maximum(sizes[0], 1e-30)
     return jnp.where(kind < FALLING, output, jnp.nan), kind, excess
@@ -170,7 +168,7 @@ def _solve(
 
 def tabulate(disc: Disc, numbers: Any) -> Table:
     """Best outputs at `LOG_RATIOS`, for a `disc` that is a mean over single samples (unchecked)."""
-    outputs = jnp.asarray(np.sinh(_GRID), jnp.float32)
+    outputs = jnp.asarray(np.sinh(POINTS), jnp.float32)
     start = starting_point(disc, numbers, outputs)
     grid = _sides(disc, numbers, outputs, start)
     # In blocks, for under vmap over runs all log ratios times all grid points would take gigabytes.
