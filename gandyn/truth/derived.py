@@ -91,8 +91,13 @@ class LossTruth:
         """V at q = p under the best D; NaN where unknown."""
         if self.loss.equilibrium is not None:
             with jax.ensure_compile_time_eval():
-                return float(self.loss.equilibrium(self.numbers))
-        return math.nan if isinstance(self._findings, str) else float(self._findings.equilibrium)
+                return _number(self.loss.equilibrium, self.numbers)
+        if self.loss.critic is not None:
+            return 0.0 - float(self.at_best([0.0], [0.0])[0])
+        found = self._findings
+        if isinstance(found, str) or found.table.excess[len(LOG_RATIOS) // 2] > _MISLED:
+            return math.nan
+        return 0.0 + float(found.equilibrium)
 
     @functools.cached_property
     def decision(self) -> float:
@@ -100,20 +105,13 @@ class LossTruth:
         if self.critic is None or self.loss.pairs or self.loss.couples:
             return math.nan
         with jax.ensure_compile_time_eval():
-            return float(self.critic(jnp.zeros(())))
+            return 0.0 + float(self.critic(jnp.zeros(())))
 
     @functools.cached_property
     def slope_bound(self) -> float:
-        """The largest |d gen / d D(G(z))| of a sample; NaN where unbounded or unknown.
-
-        Derived where the loss gives NaN and gen is a mean over single fake samples.
-        """
-        bound = self.loss.slope_bound
+        """`slope_bound` of the loss."""
         with jax.ensure_compile_time_eval():
-            given = float(bound(self.numbers) if callable(bound) else bound)
-        if math.isfinite(given) or isinstance(self._findings, str) or _gen_mixes(self._findings):
-            return given
-        return _slope_bound(self._findings.slopes)
+            return float(_jitted_slope_bound(self.loss, self.numbers))
 
     @functools.cached_property
     def zero_sum(self) -> bool:
@@ -127,7 +125,7 @@ class LossTruth:
         found = self._findings
         if isinstance(found, str):
             declared = self.loss.aux or self.loss.couples or self.loss.pairs
-            return () if declared else (f"{found}; say couples=True or pairs=True if it is meant so",)
+            return () if declared else (f"{found}; what is meant so says couples=True or pairs=True",)
         why = _why_no_critic(found)
         claims = _of_claims(self.loss, found, self.numbers)
         return tuple(([why] if why else _of_disc(found) + _of_gen(found)) + claims)
@@ -147,7 +145,8 @@ class LossTruth:
         """
         if self.critic is None or self.loss.aux:
             return np.full(2, np.nan)
-        return self._read(self.critic(jnp.asarray(real_log_ratios)), self.critic(jnp.asarray(fake_log_ratios)))
+        with jax.ensure_compile_time_eval():
+            return self._read(self.critic(jnp.asarray(real_log_ratios)), self.critic(jnp.asarray(fake_log_ratios)))
 
     def of_modes(self, num_modes: int, packing: int = 1) -> np.ndarray:
         """What both losses read under the best D where G covers k = 1 ... K of K equal, disjoint modes evenly: (2, K).
@@ -161,7 +160,8 @@ class LossTruth:
         # Where q is zero the ratio is infinite: two stand-ins, which a finite value does not tell apart.
         infinities = (40.0, 80.0)
         ratios = [packing * math.log(k / num_modes) for k in range(1, num_modes + 1)]
-        outputs = np.asarray(self.critic(jnp.asarray([*ratios, *infinities], jnp.float32)))
+        with jax.ensure_compile_time_eval():
+            outputs = np.asarray(self.critic(jnp.asarray([*ratios, *infinities], jnp.float32)))
         for k in range(1, num_modes + 1):
             total, covered = num_modes**packing, k**packing
             fake = np.full(total, outputs[k - 1])
@@ -171,10 +171,11 @@ class LossTruth:
 
     def _read(self, real: Any, fake: Any) -> np.ndarray:
         """disc and gen (2,) at outputs of `critic` (N,), (N,)."""
-        real, fake = jnp.asarray(real), jnp.asarray(fake)
-        factor = 1.0 if self.scale is None else self.scale(real, fake)
         losses = (self.loss.disc, self.loss.gen)
-        return np.asarray([float(one(factor * real, factor * fake, self.numbers)) for one in losses])
+        with jax.ensure_compile_time_eval():
+            real, fake = jnp.asarray(real), jnp.asarray(fake)
+            factor = 1.0 if self.scale is None else self.scale(real, fake)
+            return np.asarray([float(one(factor * real, factor * fake, self.numbers)) for one in losses])
 
 
 def truth_of(loss: AnyLoss, numbers: Any) -> LossTruth:
@@ -204,6 +205,39 @@ def why_not_separable(loss: AnyLoss, numbers: Any) -> str:
     with jax.ensure_compile_time_eval():
         adds, averages = np.asarray(_mixing(loss.disc, numbers))
     return _why_not("disc", float(adds), float(averages))
+
+
+# ---- the largest slope of G's loss
+
+
+def slope_bound(loss: AnyLoss, numbers: Any) -> jax.Array:
+    """The largest |d gen / d D(G(z))| of a sample over all outputs of D, (); NaN where unbounded or unknown.
+
+    As the loss gives it; where that is NaN and gen is a mean over single fake samples, derived: to 1e-6 where it is
+    attained at an output of size below 1000. Traced in the numbers.
+    """
+    bound = loss.slope_bound
+    given = jnp.asarray(bound(numbers) if callable(bound) else bound, jnp.float32)
+    known = not callable(bound) and math.isfinite(bound)
+    return given if known or loss.aux else jnp.where(jnp.isnan(given), _derived_slope_bound(loss.gen, numbers), given)
+
+
+_jitted_slope_bound = jax.jit(slope_bound, static_argnums=0)
+
+
+def _derived_slope_bound(gen: Callable[..., Any], numbers: Any) -> jax.Array:
+    """From the slopes on the grid of outputs and, about the largest of them, on a finer one."""
+    grid = jnp.asarray(best_output.POINTS, jnp.float32)
+    start = best_output.starting_point(gen, numbers, jnp.sinh(grid))
+    slope = jax.vmap(lambda v: jnp.abs(jax.grad(lambda t: gen(start[None], t[None], numbers))(jnp.sinh(v))))
+    # Outputs at which gen is not defined say nothing.
+    defined = lambda found: jnp.where(jnp.isnan(found), -jnp.inf, found)  # noqa: E731
+    found = defined(slope(grid))
+    near = jnp.where(jnp.abs(grid) < math.asinh(1e3), found, -jnp.inf)
+    closer = defined(slope(grid[jnp.argmax(near)] + jnp.linspace(-1, 1, 801) * best_output.STEP))
+    inside = jnp.maximum(jnp.max(closer), jnp.max(near))
+    bounded = jnp.isfinite(inside) & (jnp.max(found) <= 1.01 * inside)
+    return jnp.where(bounded & jnp.all(_residuals(gen, numbers) <= _ROUNDING), inside, jnp.nan)
 
 
 # ---- is a loss a mean over single samples?
@@ -248,11 +282,11 @@ def _why_not(name: str, adds: float, averages: float) -> str:
     if math.isnan(adds):
         return f"{name} is a finite number at none of the outputs {', '.join(f'{s:g}' for s in _TRIED)}"
     if not adds <= _ROUNDING:
-        return f"{name} is no sum of a loss of real samples and one of fake samples (they differ by {adds:.1%})"
+        return f"{name} is no sum of a loss of real samples and one of fake samples (relative difference {adds:.2g})"
     if not averages <= _ROUNDING:
         return (
-            f"{name} of a batch is not the mean of {name} over its samples: a sum, or a statistic of the batch (they "
-            f"differ by {averages:.1%})"
+            f"{name} of a batch is not the mean of {name} over its samples: a sum, or a statistic of the batch "
+            f"(relative difference {averages:.2g})"
         )
     return ""
 
@@ -269,7 +303,6 @@ class _Findings(NamedTuple):
       gain: (R,) what D gains by the best output over that of r = 0, as a share of the sizes of what is summed.
       gen_mixing: (2,) `_residuals` of gen.
       gen: (R,) G's loss of a fake sample at the best outputs.
-      slopes: (2,) largest |slope| of gen at |s| <= 1000, and anywhere.
       mirrored: () how far gen is from -disc's part of fake samples, relative.
       given: (R,) outputs of the critic that the loss gives, NaN where it gives none or one up to a factor.
       given_excess: (R,) what D loses by those, as `gain`.
@@ -280,7 +313,6 @@ class _Findings(NamedTuple):
     gain: jax.Array
     gen_mixing: jax.Array
     gen: jax.Array
-    slopes: jax.Array
     mirrored: jax.Array
     given: jax.Array
     given_excess: jax.Array
@@ -314,31 +346,10 @@ def _examine(loss: AnyLoss, numbers: Any) -> _Findings:
         excess(jnp.full_like(best, 1) * middle),
         _residuals(loss.gen, numbers),
         best_output.single(loss.gen, numbers, start, best),
-        _slopes(loss.gen, numbers, table.start),
         mirrored,
         given,
         excess(given),
     )
-
-
-def _slopes(gen: Callable[..., Any], numbers: Any, start: jax.Array) -> jax.Array:
-    """The largest |slope| of gen in a fake sample's output at |s| <= 1000, and anywhere, (2,); NaN are left out."""
-    grid = jnp.asarray(best_output.POINTS, jnp.float32)
-    slope = jax.vmap(lambda v: jnp.abs(jax.grad(lambda t: gen(start[None], t[None], numbers))(jnp.sinh(v))))
-    near = jnp.abs(grid) < math.asinh(1e3)
-    found = slope(grid)
-    found = jnp.where(jnp.isnan(found), -jnp.inf, found)
-    # Between the grid's points it may be larger.
-    top = grid[jnp.argmax(jnp.where(near, found, -jnp.inf))]
-    closer = slope(top + jnp.linspace(-1, 1, 801) * best_output.STEP)
-    inside = jnp.maximum(jnp.nanmax(closer), jnp.max(jnp.where(near, found, -jnp.inf)))
-    return jnp.stack([inside, jnp.maximum(inside, jnp.max(found))])
-
-
-def _slope_bound(slopes: np.ndarray) -> float:
-    """The largest slope; NaN where it grows without end, or is nowhere a number."""
-    inside, anywhere = (float(slope) for slope in slopes)
-    return inside if math.isfinite(inside) and anywhere <= 1.01 * inside else math.nan
 
 
 def _intervals(mask: np.ndarray) -> str:
@@ -360,6 +371,8 @@ def _gen_mixes(found: _Findings) -> str:
     return _why_not("gen", *map(float, found.gen_mixing))
 
 
+_MISLED = 1e-3
+"""Where disc is lower than at the best output by more than this share: its derivative does not lead there."""
 _ORDINARY = np.abs(LOG_RATIOS) <= 8
 
 
@@ -372,10 +385,10 @@ def _why_no_critic(found: _Findings) -> str:
     falling = kind == FALLING
     if (falling & counts).any():
         return (
-            f"no finite optimum: disc falls without end as D's outputs run to infinity, unless they are bounded, "
-            f"{_intervals(falling)}"
+            "no finite optimum: disc falls without end as D's outputs run to infinity or to a pole, unless they are "
+            f"bounded, {_intervals(falling)}"
         )
-    misled = np.asarray(found.table.excess) > 1e-3
+    misled = np.asarray(found.table.excess) > _MISLED
     if (misled & _ORDINARY).any():
         return (
             f"the derivative of disc does not lead to its minimum, {_intervals(misled)}: no training by gradients "
@@ -384,19 +397,29 @@ def _why_no_critic(found: _Findings) -> str:
     return ""
 
 
+# Of what is summed: less than this is rounding.
+_NOTHING = 1e-6
+
+
+def _blind(found: _Findings) -> bool:
+    """Whether D's best output does not depend on log p/q."""
+    return bool(found.gain[_ORDINARY].max() <= _NOTHING)
+
+
 def _of_disc(found: _Findings) -> list[str]:
     """What is unsound about D's side of the game where its best output exists."""
     problems = []
     kind, gain = np.asarray(found.table.kind), np.asarray(found.gain)
-    endless = (kind != ATTAINED) & (np.abs(LOG_RATIOS) <= 1)
-    if gain[_ORDINARY].max() <= _ROUNDING:
+    # Of outputs that large rounding may decide the sign of a slope.
+    endless = ((kind != ATTAINED) | (np.abs(found.table.outputs) > 1e6)) & (np.abs(LOG_RATIOS) <= 1)
+    if _blind(found):
         problems.append("max_D V is the same whatever q is: D's best output does not depend on log p/q")
     elif endless.sum() > 1:
         problems.append(
             f"D's best output runs to infinity {_intervals(endless)}; max_D V is finite and approached, not attained"
         )
-    elif gain[np.abs(LOG_RATIOS) <= 0.5].max() <= _ROUNDING:
-        blind = np.abs(LOG_RATIOS)[gain > _ROUNDING].min()
+    elif gain[np.abs(LOG_RATIOS) <= 0.5].max() <= _NOTHING:
+        blind = np.abs(LOG_RATIOS)[gain > _NOTHING].min()
         problems.append(
             f"max_D V does not see log p/q within +-{blind:.2f} of zero: it is least at other q than p, too"
         )
@@ -409,6 +432,8 @@ _EIGHTHS = len(LOG_RATIOS) // 2 + 8 * np.arange(-25, 26)
 
 def _of_gen(found: _Findings) -> list[str]:
     """What is unsound about G's side under the best D: whether gen falls as log p/q rises."""
+    if _blind(found):
+        return []
     reason = _gen_mixes(found)
     if reason:
         return [f"{reason}: whether G seeks q = p is not judged"]
@@ -416,11 +441,11 @@ def _of_gen(found: _Findings) -> list[str]:
     if not np.isfinite(loss).all():
         return [f"gen is no finite number at D's best outputs, {_intervals(~np.isfinite(found.gen))}"]
     change = np.diff(loss)
-    moves = np.abs(change) > _ROUNDING * (np.abs(loss[1:]) + np.abs(loss[:-1]))
+    moves = np.abs(change) > _NOTHING * (np.abs(loss[1:]) + np.abs(loss[:-1]) + np.abs(loss).max())
     if not moves.any():
         return ["gen does not change with D's best output: G is told nothing"]
     rises, middle = moves & (change > 0), len(_EIGHTHS) // 2
-    if rises[middle - 1 : middle + 1].any() and loss[middle + 1] - loss[middle - 1] > _ROUNDING * abs(loss[middle]):
+    if rises[middle - 1 : middle + 1].any() and loss[middle + 1] > loss[middle - 1]:
         return ["gen rises with log p/q at zero under the best D: G is driven from the data, and q = p repels it"]
     if rises.any():
         # Of each log ratio the interval that it is in; of those beyond the last one that one.
@@ -441,7 +466,7 @@ def _of_claims(loss: AnyLoss, found: _Findings, numbers: Any) -> list[str]:
                 f"critic: {given[at]:.5g} at log p/q = {LOG_RATIOS[at]:.2f}, where disc is lower at {best[at]:.5g}"
             )
     if loss.equilibrium is not None:
-        claimed, derived = float(loss.equilibrium(numbers)), float(found.equilibrium)
+        claimed, derived = _number(loss.equilibrium, numbers), float(found.equilibrium)
         if math.isfinite(derived) and not abs(claimed - derived) <= 1e-4 * (1 + abs(derived)):
             problems.append(f"equilibrium: {claimed:.6g}, where -disc at D's best output for q = p is {derived:.6g}")
     if loss.zero_sum and not float(found.mirrored) <= _ROUNDING:
@@ -455,6 +480,10 @@ def _of_claims(loss: AnyLoss, found: _Findings, numbers: Any) -> list[str]:
 @functools.lru_cache(maxsize=1024)
 def _truth(loss: AnyLoss, tree: Any, leaves: tuple[float, ...]) -> LossTruth:
     return LossTruth(loss, jax.tree.unflatten(tree, leaves))
+
+
+def _number(of: Callable[..., Any], numbers: Any) -> float:
+    return float(of(numbers))
 
 
 _look_up = jax.jit(best_output.look_up, static_argnums=0)
