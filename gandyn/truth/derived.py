@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn.truth import best_output
+from gandyn.truth import best_output, separability
 from gandyn.truth.best_output import ATTAINED, FALLING, LOG_RATIOS, UNDEFINED, Table
+from gandyn.truth.separability import ROUNDING
 
 
 class AnyLoss(Protocol):
@@ -117,7 +118,7 @@ class LossTruth:
     def zero_sum(self) -> bool:
         """Whether gen is -disc's part of fake samples, up to a constant, at these numbers; else as the loss says."""
         found = self._findings
-        return self.loss.zero_sum if isinstance(found, str) else bool(found.mirrored <= _ROUNDING)
+        return self.loss.zero_sum if isinstance(found, str) else bool(found.mirrored <= ROUNDING)
 
     @functools.cached_property
     def problems(self) -> tuple[str, ...]:
@@ -203,8 +204,11 @@ def why_not_separable(loss: AnyLoss, numbers: Any) -> str:
     if loss.pairs:
         return "the loss is of pairs of a real and a fake sample: there is no best output of one sample"
     with jax.ensure_compile_time_eval():
-        adds, averages = np.asarray(_mixing(loss.disc, numbers))
-    return _why_not("disc", float(adds), float(averages))
+        adds, averages = np.asarray(_jitted_residuals(loss.disc, numbers))
+    return separability.why_not("disc", float(adds), float(averages))
+
+
+_jitted_residuals = jax.jit(separability.residuals, static_argnums=0)
 
 
 # ---- the largest slope of G's loss
@@ -237,58 +241,7 @@ def _derived_slope_bound(gen: Callable[..., Any], numbers: Any) -> jax.Array:
     closer = defined(slope(grid[jnp.argmax(near)] + jnp.linspace(-1, 1, 801) * best_output.STEP))
     inside = jnp.maximum(jnp.max(closer), jnp.max(near))
     bounded = jnp.isfinite(inside) & (jnp.max(found) <= 1.01 * inside)
-    return jnp.where(bounded & jnp.all(_residuals(gen, numbers) <= _ROUNDING), inside, jnp.nan)
-
-
-# ---- is a loss a mean over single samples?
-
-_TRIED = (-20.0, -3.0, -1.0, -0.3, 0.0, 0.4, 1.0, 2.5, 15.0)
-_ROUNDING = 1e-5
-
-
-def _residuals(loss: Callable[..., Any], numbers: Any) -> jax.Array:
-    """How far a loss is from a mean over single samples, (2,), as a share of the sizes of what is compared.
-
-    The mixed second difference of its values on batches of one real and one fake sample; its value on batches less the
-    mean over their samples. Only at those of the outputs tried at which it is a finite number; NaN if at none.
-    """
-    tried = jnp.asarray(_TRIED)
-    defined = jnp.isfinite(best_output.single(loss, numbers, tried, tried))
-    here = jnp.argmin(jnp.where(defined, jnp.abs(tried), jnp.inf))
-    tried = jnp.where(defined, tried, tried[here])
-    size = len(_TRIED), len(_TRIED)
-    pairs = jnp.repeat(tried, size[0]), jnp.tile(tried, size[0])
-    values = jnp.reshape(best_output.single(loss, numbers, *pairs), size)
-    row, column = jnp.broadcast_to(values[here][None, :], size), jnp.broadcast_to(values[:, here][:, None], size)
-    mixed = jnp.abs(values - row - column + values[here, here])
-    sizes = jnp.abs(values) + jnp.abs(row) + jnp.abs(column) + jnp.abs(values[here, here])
-    adds = jnp.max(mixed / jnp.maximum(sizes, 1e-30))
-
-    def away(of: slice) -> jax.Array:
-        """From the mean, of the batch of some of the outputs."""
-        real, fake = tried[of], jnp.roll(tried[of], 2)
-        alone = best_output.single(loss, numbers, real, fake)
-        return jnp.abs(loss(real, fake, numbers) - jnp.mean(alone)) / jnp.maximum(jnp.mean(jnp.abs(alone)), 1e-30)
-
-    # Those next to zero by themselves, too: beside exp(20) nothing else counts.
-    averages = jnp.maximum(away(slice(None)), away(slice(2, 7)))
-    return jnp.where(jnp.any(defined), jnp.stack([adds, averages]), jnp.nan)
-
-
-_mixing = jax.jit(_residuals, static_argnums=0)
-
-
-def _why_not(name: str, adds: float, averages: float) -> str:
-    if math.isnan(adds):
-        return f"{name} is a finite number at none of the outputs {', '.join(f'{s:g}' for s in _TRIED)}"
-    if not adds <= _ROUNDING:
-        return f"{name} is no sum of a loss of real samples and one of fake samples (relative difference {adds:.2g})"
-    if not averages <= _ROUNDING:
-        return (
-            f"{name} of a batch is not the mean of {name} over its samples: a sum, or a statistic of the batch "
-            f"(relative difference {averages:.2g})"
-        )
-    return ""
+    return jnp.where(bounded & jnp.all(separability.residuals(gen, numbers) <= ROUNDING), inside, jnp.nan)
 
 
 # ---- what a separable loss says
@@ -301,7 +254,7 @@ class _Findings(NamedTuple):
       table: best outputs.
       equilibrium: () V at q = p.
       gain: (R,) what D gains by the best output over that of r = 0, as a share of the sizes of what is summed.
-      gen_mixing: (2,) `_residuals` of gen.
+      gen_mixing: (2,) `separability.residuals` of gen.
       gen: (R,) G's loss of a fake sample at the best outputs.
       mirrored: () how far gen is from -disc's part of fake samples, relative.
       given: (R,) outputs of the critic that the loss gives, NaN where it gives none or one up to a factor.
@@ -333,7 +286,7 @@ def _examine(loss: AnyLoss, numbers: Any) -> _Findings:
     given = jnp.full_like(best, jnp.nan)
     if loss.critic is not None and loss.scale is None:
         given = jnp.broadcast_to(jnp.asarray(loss.critic(ratios, numbers), best.dtype), best.shape)
-    outputs = jnp.asarray(_TRIED)
+    outputs = jnp.asarray(separability.TRIED)
     here = jnp.full_like(outputs, 1) * table.start
     of_disc, of_gen = (best_output.single(one, numbers, here, outputs) for one in (loss.disc, loss.gen))
     both, size = of_disc + of_gen, jnp.abs(of_disc) + jnp.abs(of_gen)
@@ -344,7 +297,7 @@ def _examine(loss: AnyLoss, numbers: Any) -> _Findings:
         table,
         -loss.disc(middle[None], middle[None], numbers),
         excess(jnp.full_like(best, 1) * middle),
-        _residuals(loss.gen, numbers),
+        separability.residuals(loss.gen, numbers),
         best_output.single(loss.gen, numbers, start, best),
         mirrored,
         given,
@@ -368,7 +321,7 @@ def _intervals(mask: np.ndarray) -> str:
 
 def _gen_mixes(found: _Findings) -> str:
     """Why gen is no mean over single samples, or ""."""
-    return _why_not("gen", *map(float, found.gen_mixing))
+    return separability.why_not("gen", *map(float, found.gen_mixing))
 
 
 _MISLED = 1e-3
@@ -469,7 +422,7 @@ def _of_claims(loss: AnyLoss, found: _Findings, numbers: Any) -> list[str]:
         claimed, derived = _number(loss.equilibrium, numbers), float(found.equilibrium)
         if math.isfinite(derived) and not abs(claimed - derived) <= 1e-4 * (1 + abs(derived)):
             problems.append(f"equilibrium: {claimed:.6g}, where -disc at D's best output for q = p is {derived:.6g}")
-    if loss.zero_sum and not float(found.mirrored) <= _ROUNDING:
+    if loss.zero_sum and not float(found.mirrored) <= ROUNDING:
         problems.append("zero_sum: gen is not -disc's part of fake samples")
     return problems
 
@@ -497,6 +450,6 @@ def _derived_critic(loss: AnyLoss, at: Any, table: Table) -> Callable[..., jax.A
             return _look_up(loss.disc, at, table, log_ratio)
         outputs = best_output.look_up(loss.disc, numbers, best_output.tabulate(loss.disc, numbers), log_ratio)
         # A number may couple what is separable at its default.
-        return jnp.where(jnp.all(_residuals(loss.disc, numbers) <= _ROUNDING), outputs, jnp.nan)
+        return jnp.where(jnp.all(separability.residuals(loss.disc, numbers) <= ROUNDING), outputs, jnp.nan)
 
     return critic
