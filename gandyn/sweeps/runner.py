@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def run(
-    target: GaussianMixture | Sequence[GaussianMixture],
+    target: Target | Sequence[Target],
     config: Config | Sequence[Config] = Config(),  # noqa: B008 (frozen)
     hparams: HParams | Sequence[HParams] = HParams(),  # noqa: B008 (frozen)
     seeds: Sequence[int] = range(16),
@@ -39,7 +39,10 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     recipes: Sequence[str] | None = None,
+    measurements: Sequence[str | Measurement] | None = None,
+    deep: Sequence[str | Measurement] | None = None,
     measure_config: MeasureConfig = MeasureConfig(),  # noqa: B008 (frozen)
+    init_from: "States | None" = None,
     overwrite: bool = False,
     progress: bool = True,
     title: str = "",
@@ -61,7 +64,10 @@ def run(
         0 and the last step are then among them. 0 takes none.
       out: the results folder, written while training; None keeps the results in memory.
       recipes: a label for each setting, in results and plots.
+      measurements: what is measured every measure_every, by name or as objects; None takes `measure_config`'s.
+      deep: the same every deep_every.
       measure_config: how the truth is measured and what is kept.
+      init_from: states to start from (`load_states`): one for all runs, or one a run; None starts afresh.
       overwrite: replace results that `out` already holds.
       progress: show progress on the terminal, or a line every ten seconds where there is none.
       title: of the results and their report.
@@ -75,8 +81,11 @@ def run(
       ExceptionGroup: groups of runs failed; the others are recorded.
     """
     settings = sweep.make_settings(target, config, hparams, recipes)
+    chosen = {"measurements": measurements, "deep": deep}
+    asked = {name: tuple(given) for name, given in chosen.items() if given is not None}
+    measure_config = dataclasses.replace(measure_config, **asked)
     planned = Sweep(settings, seeds, num_steps, measure_every, deep_every, measure_config, title)
-    return run_sweep(planned, out, overwrite=overwrite, progress=progress)
+    return run_sweep(planned, out, init_from=init_from, overwrite=overwrite, progress=progress)
 
 
 def run_sweep(

@@ -13,41 +13,16 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gandyn.gan.loss import Loss
 from gandyn.truth import best_output, separability
 from gandyn.truth.best_output import ATTAINED, FALLING, LOG_RATIOS, UNDEFINED, Table
 from gandyn.truth.separability import ROUNDING
-
-
-class AnyLoss(Protocol):
-    """What is asked of a loss here; see `losses.Loss`."""
-
-    # As properties, for those of a frozen dataclass can only be read.
-    @property
-    def disc(self) -> Callable[..., Any]: ...  # noqa: D102
-    @property
-    def gen(self) -> Callable[..., Any]: ...  # noqa: D102
-    @property
-    def critic(self) -> Callable[..., Any] | None: ...  # noqa: D102
-    @property
-    def scale(self) -> Callable[..., Any] | None: ...  # noqa: D102
-    @property
-    def equilibrium(self) -> Callable[..., Any] | None: ...  # noqa: D102
-    @property
-    def slope_bound(self) -> Any: ...  # noqa: D102
-    @property
-    def zero_sum(self) -> bool: ...  # noqa: D102
-    @property
-    def couples(self) -> bool: ...  # noqa: D102
-    @property
-    def pairs(self) -> bool: ...  # noqa: D102
-    @property
-    def aux(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +32,7 @@ class LossTruth:
     Nothing is computed, or compiled, before it is asked for. `numbers` are concrete; what is traced goes to `critic`.
     """
 
-    loss: AnyLoss
+    loss: Loss
     numbers: Any
 
     @functools.cached_property
@@ -179,7 +154,7 @@ class LossTruth:
             return np.asarray([float(one(factor * real, factor * fake, self.numbers)) for one in losses])
 
 
-def truth_of(loss: AnyLoss, numbers: Any) -> LossTruth:
+def truth_of(loss: Loss, numbers: Any) -> LossTruth:
     """What is known of a loss at given numbers: closed forms where it has them, else derived, else why not.
 
     Args:
@@ -190,12 +165,18 @@ def truth_of(loss: AnyLoss, numbers: Any) -> LossTruth:
     return _truth(loss, tree, tuple(float(leaf) for leaf in leaves))
 
 
-def separable(loss: AnyLoss, numbers: Any) -> bool:
+@functools.cache
+def critic_of(loss: Loss) -> Callable[..., jax.Array] | None:
+    """(log p/q, numbers) -> D's best output, up to `Loss.scale`, given or derived; None where there is none."""
+    return truth_of(loss, loss.defaults).critic
+
+
+def separable(loss: Loss, numbers: Any) -> bool:
     """Whether D's loss is a mean over single samples, E_p a(s) + E_q b(s); `why_not_separable` says what fails."""
     return not why_not_separable(loss, numbers)
 
 
-def why_not_separable(loss: AnyLoss, numbers: Any) -> str:
+def why_not_separable(loss: Loss, numbers: Any) -> str:
     """Why D's loss is no mean over single samples, "" where it is: as declared, and tried on outputs from -20 to 20."""
     if loss.aux:
         return "the loss reads more of D than its output"
@@ -214,7 +195,7 @@ _jitted_residuals = jax.jit(separability.residuals, static_argnums=0)
 # ---- the largest slope of G's loss
 
 
-def slope_bound(loss: AnyLoss, numbers: Any) -> jax.Array:
+def slope_bound(loss: Loss, numbers: Any) -> jax.Array:
     """The largest |d gen / d D(G(z))| of a sample over all outputs of D, (); NaN where unbounded or unknown.
 
     As the loss gives it; where that is NaN and gen is a mean over single fake samples, derived: to 1e-6 where it is
@@ -272,7 +253,7 @@ class _Findings(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _examine(loss: AnyLoss, numbers: Any) -> _Findings:
+def _examine(loss: Loss, numbers: Any) -> _Findings:
     """`_Findings` of a loss whose `disc` is separable."""
     table = best_output.tabulate(loss.disc, numbers)
     best = table.outputs
@@ -407,7 +388,7 @@ def _of_gen(found: _Findings) -> list[str]:
     return []
 
 
-def _of_claims(loss: AnyLoss, found: _Findings, numbers: Any) -> list[str]:
+def _of_claims(loss: Loss, found: _Findings, numbers: Any) -> list[str]:
     """Closed forms and claims of the loss that its `disc` and `gen` contradict."""
     problems = []
     best, given = np.asarray(found.table.outputs), np.asarray(found.given)
@@ -431,7 +412,7 @@ def _of_claims(loss: AnyLoss, found: _Findings, numbers: Any) -> list[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _truth(loss: AnyLoss, tree: Any, leaves: tuple[float, ...]) -> LossTruth:
+def _truth(loss: Loss, tree: Any, leaves: tuple[float, ...]) -> LossTruth:
     return LossTruth(loss, jax.tree.unflatten(tree, leaves))
 
 
@@ -442,7 +423,7 @@ def _number(of: Callable[..., Any], numbers: Any) -> float:
 _look_up = jax.jit(best_output.look_up, static_argnums=0)
 
 
-def _derived_critic(loss: AnyLoss, at: Any, table: Table) -> Callable[..., jax.Array]:
+def _derived_critic(loss: Loss, at: Any, table: Table) -> Callable[..., jax.Array]:
     """The critic of a loss that gives none: from the table at hand, or from one at other numbers."""
 
     def critic(log_ratio: jax.Array, numbers: Any = None) -> jax.Array:
