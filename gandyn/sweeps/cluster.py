@@ -15,7 +15,9 @@ import jax
 from jax.experimental import multihost_utils
 
 from gandyn import checks
+from gandyn.results import manifest as manifests
 from gandyn.results import store
+from gandyn.results.writer import Writer
 from gandyn.sweeps import ensemble, interrupts, progress, runner, sweep_file
 from gandyn.sweeps.sweep import Group, Sweep
 
@@ -55,7 +57,7 @@ class Distributed(runner.Engine):
         multihost_utils.sync_global_devices("gandyn")
 
     def train(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
     ) -> list[Exception]:
         """See `Engine`."""
         own = dict(list(groups.items())[jax.process_index() :: jax.process_count()])
@@ -103,7 +105,7 @@ class Ray(runner.Engine):
         self.parts = int(workers)
 
     def train(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
     ) -> list[Exception]:
         """See `Engine`."""
         import ray  # pyright: ignore[reportMissingImports]  an extra
@@ -137,7 +139,7 @@ class Ray(runner.Engine):
 def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
     """What a task does: train one group from its last checkpoint. Returns what failed."""
     path = Path(folder)
-    sweep_ = sweep_file.parse(store.read_manifest(path)["configuration"])
+    sweep_ = sweep_file.parse(manifests.read(path)["configuration"])
     group = runner.groups_of(path, sweep_)[index]
     writer = store.reopen(path, index)
     return [str(failure) for failure in runner.train_groups(writer, sweep_, {index: group}, False, checkpoint_every)]
@@ -146,7 +148,7 @@ def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
 class _Watch:
     """Reports what other processes note of their groups."""
 
-    def __init__(self, writer: store.Writer, groups: Mapping[int, Group], shown: bool) -> None:
+    def __init__(self, writer: Writer, groups: Mapping[int, Group], shown: bool) -> None:
         self._writer, self._groups = writer, groups
         self._seen = dict.fromkeys(groups, 0)
         ends = {index: writer.groups[index].spec.steps[-1] for index in groups}

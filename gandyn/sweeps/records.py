@@ -17,7 +17,7 @@ import numpy as np
 from gandyn.gan import gan, losses
 from gandyn.gan.gan import Config
 from gandyn.gan.losses import LOSSES, LossParams
-from gandyn.results import store
+from gandyn.results.spec import GroupSpec, StoredField
 from gandyn.sweeps import sweep
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
@@ -32,7 +32,7 @@ def metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, dict[
     return measure.metrics_of(config, measure_config) | measure.deep_metrics_of(config, measure_config)
 
 
-def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> store.GroupSpec:
+def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> GroupSpec:
     """What a group will record at these steps."""
     settings = [setting for setting, _ in group.runs]
     distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
@@ -49,7 +49,7 @@ def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig
     fields_kept |= measure.deep_fields_of(group.config, measure_config)
     coords = {name: [one["fields"][name] for one in of_runs] for name in of_runs[0]["fields"]}
     units = {"units": "data"}
-    return store.GroupSpec(
+    return GroupSpec(
         metrics=metrics_of(group.config, measure_config),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
@@ -64,7 +64,7 @@ def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig
             "decision": (("run",), per_run(one["decision"] for one in of_runs), {"units": "output of D"}),
             "equilibrium": (("run",), per_run(one["equilibrium"] for one in of_runs), {"units": "value"}),
         },
-        fields={name: store.Field(*field) for name, field in fields_kept.items()},
+        fields={name: StoredField(*field) for name, field in fields_kept.items()},
         axes=measure.axes_of(measure_config),
     )
 
