@@ -18,7 +18,7 @@ from gandyn import checks
 from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.writer import Writer
-from gandyn.sweeps import ensemble, interrupts, progress, runner, sweep_file
+from gandyn.sweeps import devices, interrupts, progress, runner, sweep_file
 from gandyn.sweeps.sweep import Group, Sweep
 
 _LOOK_SECONDS = 0.5
@@ -49,6 +49,7 @@ class Distributed(runner.Engine):
             jax.distributed.initialize(address or None, num_processes, process_id)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"distributed: {error}".splitlines()[0]) from error
+        devices.prepare()  # behind the line above, which comes before jax starts; in front of what starts it
         self.parts = jax.process_count()
         self.leads = jax.process_index() == 0
 
@@ -112,8 +113,8 @@ class Ray(runner.Engine):
         from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]  an extra
 
         assert writer.folder is not None
-        devices = max(ensemble.MIN_CPU_DEVICES, int(self._cpus))
-        environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
+        num_devices = max(devices.MIN_CPU_DEVICES, int(self._cpus))
+        environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(num_devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
         task, folder = remote(_train), str(writer.folder.absolute())
         waiting = {task.remote(folder, index, checkpoint_every): index for index in groups}

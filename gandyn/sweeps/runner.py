@@ -22,7 +22,7 @@ from gandyn.results import checkpoints, locks, store
 from gandyn.results import manifest as manifests
 from gandyn.results.spec import GroupSpec
 from gandyn.results.writer import Writer
-from gandyn.sweeps import compilation, interrupts, planning, records, sweep, sweep_file, training
+from gandyn.sweeps import compilation, devices, interrupts, planning, records, sweep, sweep_file, training
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.sweeps.training import Schedule
@@ -133,6 +133,7 @@ def run_sweep(
 
 def _checked(engine: "Engine | None", checkpoint_every: float) -> "Engine":
     checks.number("checkpoint_every", checkpoint_every, 0)
+    devices.prepare()
     return engine or Engine()
 
 
@@ -375,6 +376,7 @@ def train_groups(
       KeyboardInterrupt: asked to stop; a checkpoint is on disk.
       OSError: the folder cannot be written to.
     """
+    devices.prepare()
     compilation.use_cache()
     failures: list[Exception] = []
     schedules = {index: schedule_of(writer, index, sweep_) for index in groups}
@@ -470,6 +472,7 @@ def replay(
     folder = Path(path)
     manifest, sweep_ = _recorded(folder, anyway)
     writer = store.reopen(folder)
+    devices.prepare()
     groups = groups_of(folder, sweep_)
     index, position = _find(groups, run)
     group = groups[index]
