@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+CHECKPOINT_SECONDS = 60.0
+"""Between checkpoints of a group, at least, unless asked otherwise."""
+
 KEPT = 2
 """Checkpoints of a group that are kept: were the newest one damaged, the one before it is used."""
 

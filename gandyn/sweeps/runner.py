@@ -20,6 +20,7 @@ from gandyn.gan.gan import Config, HParams
 from gandyn.gan.targets import GaussianMixture
 from gandyn.results import checkpoints, locks, store
 from gandyn.results import manifest as manifests
+from gandyn.results.checkpoints import CHECKPOINT_SECONDS
 from gandyn.results.spec import GroupSpec
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, devices, interrupts, planning, records, sweep, sweep_file, training
@@ -27,9 +28,6 @@ from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.sweeps.training import Schedule
 from gandyn.truth.measure import MeasureConfig
-
-CHECKPOINT_SECONDS = 60.0
-"""Between checkpoints of a group, at least."""
 
 
 def run(
