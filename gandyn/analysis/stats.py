@@ -18,6 +18,8 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from gandyn.text import printable
+
 # A diverged generator has no samples: it covers nothing, and shares no mass with the target.
 FAILURE = {"modes": 0.0, "high_quality": 0.0, "jsd": math.log(2), "mode_tv": 1.0}
 
@@ -650,11 +652,6 @@ def footnotes(rows: Sequence[Row]) -> dict[str, int]:
     """Each distinct note of the table with its number, from 1, in the order in which a reader meets them."""
     notes = (row.entries[key].note for key in COLUMNS for row in rows)
     return {note: number for number, note in enumerate(dict.fromkeys(filter(None, notes)), start=1)}
-
-
-def printable(label: str) -> str:
-    """A label with line breaks and control characters (a terminal would obey them) replaced by '?'."""
-    return "".join(c if c.isprintable() else "?" for c in label)
 
 
 def format_table(rows: Sequence[Row], width: int = 110) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 
 import jax
 import numpy as np
-
 from scipy.stats import qmc
 
 from gandyn.gan.config import loss_of
 from gandyn.gan.targets import GaussianMixture, Target
-from gandyn.results import store
+from gandyn.results.spec import GroupSpec, StoredField
 from gandyn.sweeps import sweep, training
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
@@ -28,7 +27,7 @@ _REPLAY = ("gandyn", "jax", "jaxlib", "flax", "optax")
 """Packages whose version decides a run's bits."""
 
 
-def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> store.GroupSpec:
+def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> GroupSpec:
     """What a group will record at these steps."""
     settings = [setting for setting, _ in group.runs]
     distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
@@ -42,12 +41,12 @@ def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig
     for name, (dims, _, attrs) in of_runs[0]["constants"].items():
         values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])
         constants[name] = (("run", *dims), values, attrs)
-    return store.GroupSpec(
+    return GroupSpec(
         metrics=gather(measure.metrics_of),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
         constants=constants,
-        fields={name: store.Field(*field) for name, field in gather(measure.fields_of).items()},
+        fields={name: StoredField(*field) for name, field in gather(measure.fields_of).items()},
         axes=gather(measure.axes_of),
     )
 
