@@ -16,7 +16,7 @@ import xarray as xr
 
 import gandyn
 from gandyn import checks, cli
-from gandyn.analysis import prediction, stats
+from gandyn.analysis import intervals, loss_curves, prediction, reading, tables
 
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "minimax": ({"loss": "minimax"}, {}),
@@ -113,31 +113,31 @@ def train(options: Options) -> xr.Dataset:
     )
 
 
-def _percent(estimate: stats.Estimate) -> str:
+def _percent(estimate: intervals.Interval) -> str:
     return f"{100 * estimate.value:.0f} % [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
 
 
-def _number(estimate: stats.Estimate, digits: int = 2) -> str:
+def _number(estimate: intervals.Interval, digits: int = 2) -> str:
     interval = "" if np.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
     return f"{estimate.value:.{digits}f}{interval}"
 
 
 def what_moves_it(results: xr.Dataset) -> list[str]:
     """The shares of the minibatch value's movement: over all runs with a best value, then a sentence a recipe."""
-    shares = stats.movement(results)
+    shares = loss_curves.movement(results)
     seeds = results["seed"].values
     found = []
     known = np.isfinite(shares["lag"])
     if known.any():
-        pooled = {name: stats.mean_over_seeds(x[known], seeds[known]) for name, x in shares.items()}
+        pooled = {name: intervals.mean_over_seeds(x[known], seeds[known]) for name, x in shares.items()}
         parts = ", ".join(f"{name} {_percent(pooled[name])}" for name in ("divergence", "lag", "noise"))
         found.append(
             f"What moves the loss? Of the variance of the minibatch value over a run's measurements, {parts} "
             f"(mean over the {int(known.sum())} runs with a known best value, interval over seeds)."
         )
-    for recipe in stats.recipes(results):
-        runs = stats.runs_of(results, recipe)
-        means = {name: stats.mean_interval(x[runs][np.isfinite(x[runs])]) for name, x in shares.items()}
+    for recipe in reading.recipes(results):
+        runs = reading.runs_of(results, recipe)
+        means = {name: intervals.mean_interval(x[runs][np.isfinite(x[runs])]) for name, x in shares.items()}
         if np.isfinite(means["lag"].value):
             parts = ", ".join(f"{name} {_percent(means[name])}" for name in ("divergence", "lag", "noise"))
         elif np.isfinite(means["noise"].value):
@@ -150,16 +150,16 @@ def what_moves_it(results: xr.Dataset) -> list[str]:
 
 def what_it_hides(results: xr.Dataset, tolerance: float = 0.05) -> list[str]:
     """How often a loss near its value at equilibrium goes with a missing mode: over all runs, then a recipe."""
-    modes, jsd = stats.values(results, "modes"), stats.values(results, "jsd")
-    missing = modes < stats.num_modes(results)[:, None]
+    modes, jsd = reading.values(results, "modes"), reading.values(results, "jsd")
+    missing = modes < reading.num_modes(results)[:, None]
     # From the second half on: at the start every mode is missing, whatever the loss.
     steps = np.asarray(results["step"].values)
-    near = stats.near_equilibrium(results, tolerance) & (steps >= steps.max() / 2) & np.isfinite(modes)
+    near = loss_curves.near_equilibrium(results, tolerance) & (steps >= steps.max() / 2) & np.isfinite(modes)
     any_near = near.any(axis=1)
     shares = np.full(len(near), np.nan)
     shares[any_near] = (near & missing)[any_near].sum(axis=1) / near[any_near].sum(axis=1)
 
-    def sentence(runs: np.ndarray, interval: stats.Estimate) -> str:
+    def sentence(runs: np.ndarray, interval: intervals.Interval) -> str:
         return (
             f"D's loss was within {tolerance} of its value at equilibrium at {int(near[runs].sum()):,} measurements of "
             f"{int(any_near[runs].sum())} runs in the second half; a mode was missing at {_percent(interval)} of them "
@@ -168,12 +168,12 @@ def what_it_hides(results: xr.Dataset, tolerance: float = 0.05) -> list[str]:
 
     found = []
     if any_near.any():
-        pooled = stats.mean_over_seeds(shares[any_near], results["seed"].values[any_near])
+        pooled = intervals.mean_over_seeds(shares[any_near], results["seed"].values[any_near])
         found.append(f"What does it hide? {sentence(np.arange(len(near)), pooled)}")
-    for recipe in stats.recipes(results):
-        runs = stats.runs_of(results, recipe)
+    for recipe in reading.recipes(results):
+        runs = reading.runs_of(results, recipe)
         used = runs[any_near[runs]]
-        text = sentence(used, stats.mean_interval(shares[used])) if used.size else "D's loss was never so near."
+        text = sentence(used, intervals.mean_interval(shares[used])) if used.size else "D's loss was never so near."
         found.append(f"{recipe}: {text}")
     return found
 
@@ -189,24 +189,24 @@ def what_it_predicts(results: xr.Dataset) -> list[str]:
     """How loss curves go with JSD, and whether they alone tell coverage and collapse on held-out seeds."""
     rows = [
         row
-        for row in stats.correlations(results, metrics=("jsd",))
-        if np.isfinite([row.within.estimate.low, row.across.estimate.low]).all()
+        for row in tables.correlations(results, metrics=("jsd",))
+        if np.isfinite([row.within.interval.low, row.across.interval.low]).all()
     ]
     found = []
     if rows:
-        clear = [row for row in rows if row.across.estimate.low > 0 or row.across.estimate.high < 0]
-        best = max(rows, key=lambda row: abs(row.across.estimate.value))
-        wrong = sum(row.loss == "loss_disc" and row.within.estimate.high < 0 for row in rows)
+        clear = [row for row in rows if row.across.interval.low > 0 or row.across.interval.high < 0]
+        best = max(rows, key=lambda row: abs(row.across.interval.value))
+        wrong = sum(row.loss == "loss_disc" and row.within.interval.high < 0 for row in rows)
         found.append(
             f"Does it tell JSD? Of {len(rows)} pairs of a loss curve and a recipe, {len(clear)} have a rank "
             f"correlation with JSD across seeds whose interval excludes 0; the strongest is "
-            f"{_number(best.across.estimate)} ({best.loss}, {best.recipe}), which within a run is "
-            f"{_number(best.within.estimate)}. Within a run, D's loss falls as JSD rises in {wrong} recipes."
+            f"{_number(best.across.interval)} ({best.loss}, {best.recipe}), which within a run is "
+            f"{_number(best.within.interval)}. Within a run, D's loss falls as JSD rises in {wrong} recipes."
         )
     half = float(np.max(results["step"].values)) / 2
     enough = results.sizes["step"] >= 16  # a collapse is asked for from a quarter of them
-    for recipe in stats.recipes(results):
-        own = results.isel(run=stats.runs_of(results, recipe))
+    for recipe in reading.recipes(results):
+        own = results.isel(run=reading.runs_of(results, recipe))
         collapse = _told(prediction.predict_collapse(own)) if enough else "not asked (fewer than 16 measurements)"
         found.append(
             f"{recipe}: whether all modes are covered at the end, told from the loss curves of the whole run: "

@@ -17,7 +17,7 @@ import xarray as xr
 
 import gandyn
 from gandyn import checks, cli, truth
-from gandyn.analysis import stats
+from gandyn.analysis import intervals, reading
 from gandyn.sweeps import ensemble
 
 CRITIC = {"loss": "wasserstein", "disc_steps": 3}
@@ -146,13 +146,13 @@ def table(results: xr.Dataset, options: Options, cost: Mapping[str, float]) -> s
     lines = [f"{'':44s} {'modes':>18s} {'high quality':>20s} {'JSD':>22s} {'lag':>22s}   cost"]
     for label in options.recipes:
         for name in TARGETS:
-            runs = stats.runs_of(results, f"{label}, {name}")
+            runs = reading.runs_of(results, f"{label}, {name}")
             cells = []
             for metric, digits in (("modes", 1), ("high_quality", 2), ("jsd", 3), ("lag", 3)):
-                final = stats.final(results, metric)[runs]
-                mean = stats.mean_interval(final[final == final])
+                final = reading.final(results, metric)[runs]
+                mean = intervals.mean_interval(final[final == final])
                 cells.append(f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]")
-            lost = int(stats.diverged(results)[runs].sum())
+            lost = int(reading.diverged(results)[runs].sum())
             lines.append(
                 f"{label + ', ' + name:44s} {cells[0]:>18s} {cells[1]:>20s} {cells[2]:>22s} {cells[3]:>22s}   "
                 f"{cost[label]:.2f}" + (f"   ({lost} diverged)" if lost else "")

@@ -18,7 +18,7 @@ import tyro
 
 from gandyn import checks
 from gandyn.analysis import opening as results
-from gandyn.analysis import stats
+from gandyn.analysis import reading
 from gandyn.gan import dynamics, gan, losses, networks, penalties, targets
 from gandyn.gan.gan import Config, HParams
 from gandyn.report import page as report
@@ -384,7 +384,7 @@ MOST_RECIPES = 40
 
 def _say_results(out: Path) -> None:
     found = results.open_results(out)
-    many = len(stats.recipes(found)) > MOST_RECIPES
+    many = len(reading.recipes(found)) > MOST_RECIPES
     print(status.status(out) if many else report.summary(found))
     print(
         f"\nresults: {out}    a page of them: gandyn report {out}" + (f"    a table: gandyn show {out}" if many else "")
@@ -546,7 +546,7 @@ PATIENCE_SECONDS = 8.0
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:
-    print("gandyn:", "\n  ".join(map(stats.printable, str(message).split("\n"))), file=sys.stderr)
+    print("gandyn:", "\n  ".join(map(checks.printable, str(message).split("\n"))), file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from gandyn.analysis import stats
+from gandyn import checks
+from gandyn.analysis import intervals, loss_curves, reading, tables
 from gandyn.report import figures as plots
 
 # A figure has a row or a panel a recipe; past this many it is no longer read. The table has them all.
@@ -126,7 +127,7 @@ _ABOUT = (
 )
 
 
-_BIAS = stats.Column("bias", "minibatch value minus value, mean over runs and measurements", 4)
+_BIAS = tables.Column("bias", "minibatch value minus value, mean over runs and measurements", 4)
 
 
 class _Drawing(NamedTuple):
@@ -161,7 +162,7 @@ def _status(results: xr.Dataset) -> str:
 def incompleteness(results: xr.Dataset) -> list[str]:
     """What these results lack, in sentences; empty where every run was measured to the last step."""
     status = _status(results)
-    last, steps = stats.last_step(results), np.asarray(results["step"].values)
+    last, steps = reading.last_step(results), np.asarray(results["step"].values)
     never = int((last < 0).sum())
     short = (last >= 0) & (last < steps.size - 1)
     lacking = [f"{_count(never, 'run')} of {last.size:,} never measured."] if never else []
@@ -175,7 +176,7 @@ def incompleteness(results: xr.Dataset) -> list[str]:
     return [f"These results are incomplete: their status is {status}.", *lacking] if status != "complete" else lacking
 
 
-def _tells(estimate: stats.Estimate) -> str:
+def _tells(estimate: intervals.Interval) -> str:
     if not np.isfinite(estimate.low):
         return "too few runs for an interval"
     if estimate.low <= 0 <= estimate.high:
@@ -183,34 +184,34 @@ def _tells(estimate: stats.Estimate) -> str:
     return f"a {'higher' if estimate.value > 0 else 'lower'} loss goes with more modes"
 
 
-def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> list[str]:
-    """The findings in sentences, each computed from the data. ``rows`` saves computing `stats.table` again."""
-    rows = stats.table(results) if rows is None else rows
-    used = stats.last_step(results) >= 0
+def headlines(results: xr.Dataset, rows: Sequence[tables.Row] | None = None) -> list[str]:
+    """The findings in sentences, each computed from the data. ``rows`` saves computing `tables.table` again."""
+    rows = tables.table(results) if rows is None else rows
+    used = reading.last_step(results) >= 0
     n = int(used.sum())
     if n == 0:
         return ["No run was measured."]
-    fails, total = stats.diverged(results), stats.num_modes(results)
+    fails, total = reading.diverged(results), reading.num_modes(results)
     if "modes" not in results:
         found = [f"{int(fails.sum()):,} of {_count(n, 'run')} diverged. Coverage was not measured."]
         return [*found, *_about_values(results, used)]
-    full = stats.final(results, "modes") >= total
-    share = stats.format_estimate(stats.share_interval(int(full[used].sum()), n), stats.COLUMNS["all_modes"])
+    full = reading.final(results, "modes") >= total
+    share = tables.format_interval(intervals.share_interval(int(full[used].sum()), n), tables.COLUMNS["all_modes"])
     found = [
         f"{int(full[used].sum()):,} of {_count(n, 'run')} ended with all modes covered: {share}. "
         f"{int(fails.sum()):,} diverged."
     ]
     by_modes = sorted(
-        (row for row in rows if np.isfinite(row.entries["modes"].estimate.value)),
-        key=lambda row: row.entries["modes"].estimate.value,
+        (row for row in rows if np.isfinite(row.entries["modes"].interval.value)),
+        key=lambda row: row.entries["modes"].interval.value,
     )
     if len(by_modes) > 1:
         fewest, most = (
-            f"{row.recipe} ({stats.format_estimate(row.entries['modes'].estimate, stats.COLUMNS['modes'])})"
+            f"{row.recipe} ({tables.format_interval(row.entries['modes'].interval, tables.COLUMNS['modes'])})"
             for row in (by_modes[0], by_modes[-1])
         )
         found.append(f"Most modes covered, as a mean over runs: {most}. Fewest: {fewest}.")
-    converged = stats.looks_converged(results)
+    converged = loss_curves.looks_converged(results)
     if (results["equilibrium"].values[used] != 0).any():
         missing = int((converged & ~full).sum())
         found.append(
@@ -219,11 +220,11 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
             f"{'misses' if missing == 1 else 'miss'} at least one mode."
         )
     found += _about_values(results, used)
-    across = [row for row in rows if np.isfinite(row.entries["across_disc"].estimate.value)]
+    across = [row for row in rows if np.isfinite(row.entries["across_disc"].interval.value)]
     if len(across) > 4:
-        decided = [row.entries["across_disc"].estimate for row in across]
+        decided = [row.entries["across_disc"].interval for row in across]
         decided = [e for e in decided if e.low > 0 or e.high < 0]
-        strongest = max(across, key=lambda row: abs(row.entries["across_disc"].estimate.value))
+        strongest = max(across, key=lambda row: abs(row.entries["across_disc"].interval.value))
         found.append(
             f"In {len(decided)} of {len(across)} recipes with a rank correlation, over runs, of the "
             "discriminator's final loss with the modes covered, its interval excludes 0. The strongest follows."
@@ -231,13 +232,13 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
         across = [strongest]
     for row in across:
         entry, within = row.entries["across_disc"], row.entries["within_disc"]
-        text = stats.format_estimate(entry.estimate, stats.COLUMNS["across_disc"])
+        text = tables.format_interval(entry.interval, tables.COLUMNS["across_disc"])
         sentence = (
             f"Across {_count(entry.count, 'seed')} of {row.recipe}, the discriminator's final loss and the modes "
-            f"covered have rank correlation {text}: {_tells(entry.estimate)}."
+            f"covered have rank correlation {text}: {_tells(entry.interval)}."
         )
-        if np.isfinite(within.estimate.value):
-            text = stats.format_estimate(within.estimate, stats.COLUMNS["within_disc"])
+        if np.isfinite(within.interval.value):
+            text = tables.format_interval(within.interval, tables.COLUMNS["within_disc"])
             sentence += f" Along the steps of one run it is {text} on average."
         found.append(sentence)
     return found
@@ -246,23 +247,23 @@ def headlines(results: xr.Dataset, rows: Sequence[stats.Row] | None = None) -> l
 def _about_values(results: xr.Dataset, used: np.ndarray) -> list[str]:
     """What minibatch value and lag show, over the runs used (R,) bool; nothing of what was not measured."""
     found = []
-    logistic = used & np.isin(results["loss"].values.astype(str), stats.LOGISTIC)
+    logistic = used & reading.logistic(results)
     seeds = results["seed"].values
     nothing = np.full(results["finite"].shape, np.nan)
-    noise = stats.sampling_noise(results) if {"value", "value_batch"} <= set(results) else nothing
+    noise = loss_curves.sampling_noise(results) if {"value", "value_batch"} <= set(results) else nothing
     never_failed = logistic & np.isfinite(noise).all(axis=1)
     if never_failed.any():
-        bias = stats.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
+        bias = intervals.mean_over_seeds(noise[never_failed].mean(axis=1), seeds[never_failed])
         found.append(
             "At the same parameters the minibatch value scatters around the value with a standard deviation of "
-            f"{noise[never_failed].std():.3f} nats, and differs from it by {stats.format_estimate(bias, _BIAS)} nats "
+            f"{noise[never_failed].std():.3f} nats, and differs from it by {tables.format_interval(bias, _BIAS)} nats "
             f"on average ({_count(int(never_failed.sum()), 'run')} with a logistic loss, every measurement): what the "
             "minibatch loss measures is the value, not its maximum over discriminators."
         )
-    lag = stats.final(results, "lag") if "lag" in results else nothing[:, 0]
+    lag = reading.final(results, "lag") if "lag" in results else nothing[:, 0]
     lagging = logistic & np.isfinite(lag)
     if lagging.any():
-        mean = stats.format_estimate(stats.mean_over_seeds(lag[lagging], seeds[lagging]), stats.COLUMNS["lag"])
+        mean = tables.format_interval(intervals.mean_over_seeds(lag[lagging], seeds[lagging]), tables.COLUMNS["lag"])
         found.append(
             f"At the end the discriminator lagged behind its best response by {mean} nats, as a mean over "
             f"{_count(int(lagging.sum()), 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
@@ -286,20 +287,20 @@ def _verdicts(results: xr.Dataset) -> str:
         return ""
     found = np.array([str(v) for v in results["verdict"].values], object)
     names = [v for v in dict.fromkeys([*plots.VERDICT_MARKS, *found]) if (found == v).any()]
-    head = "".join(f"<th>{_escape(stats.printable(v).replace('_', ' '))}</th>" for v in names)
+    head = "".join(f"<th>{_escape(checks.printable(v).replace('_', ' '))}</th>" for v in names)
     body = []
-    for recipe in stats.recipes(results):
-        runs = stats.runs_of(results, recipe)
-        cells = [f"<th>{_escape(stats.printable(recipe))}</th><td>{runs.size}</td>"]
+    for recipe in reading.recipes(results):
+        runs = reading.runs_of(results, recipe)
+        cells = [f"<th>{_escape(checks.printable(recipe))}</th><td>{runs.size}</td>"]
         for name in names:
             count = int((found[runs] == name).sum())
-            estimate = stats.format_estimate(stats.share_interval(count, runs.size), stats.COLUMNS["all_modes"])
+            estimate = tables.format_interval(intervals.share_interval(count, runs.size), tables.COLUMNS["all_modes"])
             cells.append(f"<td>{count}<small>{_escape(estimate)}</small></td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     rules = _verdict_rules(results)
     terms = [(name, rules[name]) for name in [*names, *(r for r in rules if r not in names)] if name in rules]
     words = "\n".join(
-        f"<dt>{_escape(stats.printable(name).replace('_', ' '))}</dt><dd>{_escape(stats.printable(rule))}</dd>"
+        f"<dt>{_escape(checks.printable(name).replace('_', ' '))}</dt><dd>{_escape(checks.printable(rule))}</dd>"
         for name, rule in terms
     )
     details = f"<details>\n<summary>What the verdicts mean</summary>\n<dl>\n{words}\n</dl>\n</details>" if words else ""
@@ -332,7 +333,7 @@ def _mosaic_by(results: xr.Dataset) -> str | tuple[str, str]:
 
 
 def _verdict_drawing(results: xr.Dataset) -> _Drawing:
-    names, by = stats.recipes(results), _mosaic_by(results)
+    names, by = reading.recipes(results), _mosaic_by(results)
     if isinstance(by, tuple):
         caption = (
             "A strip for each pair of values, of the shares of its verdicts, coloured and signed as in the legend, "
@@ -367,7 +368,7 @@ def _first_with_spectrum(results: xr.Dataset) -> int | None:
 
 
 def _drawings(results: xr.Dataset) -> Iterator[_Drawing]:
-    names = stats.recipes(results)
+    names = reading.recipes(results)
     shown = names[:MAX_RECIPES]
     left_out = f" The first {len(shown)} of {len(names)} recipes are drawn." if len(shown) < len(names) else ""
     yield _Drawing(
@@ -503,16 +504,16 @@ def _figure(drawing: _Drawing) -> str:
     )
 
 
-def _table(rows: Sequence[stats.Row]) -> str:
-    notes = stats.footnotes(rows)
-    head = "".join(f"<th>{_escape(column.heading)}</th>" for column in stats.COLUMNS.values())
+def _table(rows: Sequence[tables.Row]) -> str:
+    notes = tables.footnotes(rows)
+    head = "".join(f"<th>{_escape(column.heading)}</th>" for column in tables.COLUMNS.values())
     body = []
     for row in rows:
         runs = str(row.runs) if row.measured == row.runs else f"{row.measured} of {row.runs}"
-        cells = [f"<th>{_escape(stats.printable(row.recipe))}</th><td>{runs}</td>"]
-        for key, column in stats.COLUMNS.items():
+        cells = [f"<th>{_escape(checks.printable(row.recipe))}</th><td>{runs}</td>"]
+        for key, column in tables.COLUMNS.items():
             entry = row.entries[key]
-            value, _, interval = stats.format_estimate(entry.estimate, column).partition(" [")
+            value, _, interval = tables.format_interval(entry.interval, column).partition(" [")
             value = "–" if value == "-" else value
             number = notes.get(entry.note)
             mark = f'<sup><a href="#note-{number}">({number})</a></sup>' if number else ""
@@ -520,8 +521,8 @@ def _table(rows: Sequence[stats.Row]) -> str:
             cells.append(f"<td>{_escape(value)}{mark}{below}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     real = []
-    for key, column in stats.COLUMNS.items():
-        values = dict.fromkeys(stats.format_value(row.real[key], column) for row in rows if key in row.real)
+    for key, column in tables.COLUMNS.items():
+        values = dict.fromkeys(tables.format_value(row.real[key], column) for row in rows if key in row.real)
         real.append(f"<td>{', '.join(values)}{'&nbsp;%' if values and column.percent else ''}</td>")
     foot = f"<tfoot><tr><th>as many real samples</th><td></td>{''.join(real)}</tr></tfoot>"
     joined = "\n".join(body)
@@ -554,7 +555,7 @@ def _provenance(results: xr.Dataset) -> dict[str, str]:
 
 
 def _facts(results: xr.Dataset) -> str:
-    names, steps = stats.recipes(results), np.asarray(results["step"].values)
+    names, steps = reading.recipes(results), np.asarray(results["step"].values)
     size = f"{_count(results.sizes['run'], 'run')} of {_count(len(names), 'recipe')}"
     return f"{size}, measured at {_count(steps.size, 'step')} from {steps[0]:,} to {steps[-1]:,}"
 
@@ -567,11 +568,11 @@ def write(results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[s
         path: the file to write. Its folder is made where it is lacking; a file that is there is replaced, at once.
         answers: sentences that stand before the findings that every report has.
     """
-    rows = stats.table(results)
+    rows = tables.table(results)
     attrs = results.attrs
     lacking = "".join(f"<p>{_escape(sentence)}</p>" for sentence in incompleteness(results))
-    notes = "".join(f'<li id="note-{i}">{_escape(note)}</li>' for note, i in stats.footnotes(rows).items())
-    columns = stats.COLUMNS.values()
+    notes = "".join(f'<li id="note-{i}">{_escape(note)}</li>' for note, i in tables.footnotes(rows).items())
+    columns = tables.COLUMNS.values()
     page = _PAGE.substitute(
         title=_escape(str(attrs.get("title") or "Results of gandyn")),
         facts=_escape(f"{_facts(results)}; {_status(results)}"),
@@ -603,11 +604,11 @@ def write(results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[s
 
 def summary(results: xr.Dataset, width: int = 110) -> str:
     """The results in plain text, for a terminal: what they are, what they lack, and the table."""
-    lines = [stats.printable(str(results.attrs.get("title") or "Results of gandyn"))]
+    lines = [checks.printable(str(results.attrs.get("title") or "Results of gandyn"))]
     lines.append(_facts(results))
     provenance = _provenance(results)
     lines += [
-        f"{key}: {stats.printable(provenance[key])}" for key in ("device", "wall time", "created") if provenance[key]
+        f"{key}: {checks.printable(provenance[key])}" for key in ("device", "wall time", "created") if provenance[key]
     ]
-    lines += [f"status: {stats.printable(_status(results))}", *map(stats.printable, incompleteness(results)), ""]
-    return "\n".join([*lines, stats.format_table(stats.table(results), width)])
+    lines += [f"status: {checks.printable(_status(results))}", *map(checks.printable, incompleteness(results)), ""]
+    return "\n".join([*lines, tables.format_table(tables.table(results), width)])

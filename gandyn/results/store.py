@@ -59,7 +59,7 @@ _GROUP_NAME = re.compile(r"group-[0-9]{3,9}\.zarr")
 _PROGRESS_NAME = re.compile(r"group-[0-9]{3,9}\.json")
 _STATUSES = ("running", "complete", "interrupted", "failed")
 _TEXTS = ("title", "command", "configuration", "device", "precision", "commit", "coverage_convention")
-_ALWAYS = ("seed", "recipe", "loss", "penalty")
+_ALWAYS = ("seed", "recipe", "loss")
 _METRIC_DIMS = ("metric", "run", "step")
 _RESERVED = {"metrics", *_METRIC_DIMS}
 # Groups may differ along these, and are filled up with NaN: targets in their modes, networks in their eigenvalues.

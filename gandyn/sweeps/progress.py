@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gandyn.analysis import stats
+from gandyn import checks
 
 
 class _RateColumn(ProgressColumn):
@@ -41,7 +41,7 @@ class Bar:
 
     def __call__(self, label: str, done: int, *, anew: bool = True) -> None:
         """See `training.Report`."""
-        label = stats.printable(label)
+        label = checks.printable(label)
         label = label if len(label) <= _WIDTH else label[: _WIDTH - 1] + "…"  # the rest of the line is for the bar
         if anew:
             self._bar.update(self._task, description=escape(label), advance=done)
@@ -76,7 +76,7 @@ class Lines:
         # At first most of the time goes into compiling, and tells nothing of what is left.
         left = f", {duration(remaining / rate)} left" if remaining and self._anew > 0.02 * self._total else ""
         print(
-            f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {stats.printable(label)}",
+            f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {checks.printable(label)}",
             file=sys.stderr,
             flush=True,
         )

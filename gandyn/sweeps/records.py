@@ -63,6 +63,8 @@ def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig
             "best_loss_gen": (("run", "mode"), per_run(one["best"][1] for one in of_runs), {"units": "loss"}),
             "decision": (("run",), per_run(one["decision"] for one in of_runs), {"units": "output of D"}),
             "equilibrium": (("run",), per_run(one["equilibrium"] for one in of_runs), {"units": "value"}),
+            "in_nats": (("run",), per_run(one["in_nats"] for one in of_runs), {"units": "1"}),
+            "logistic": (("run",), per_run(one["logistic"] for one in of_runs), {"units": "1"}),
         },
         fields={name: store.Field(*field) for name, field in fields_kept.items()},
         axes=measure.axes_of(measure_config),
@@ -88,7 +90,14 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
         "best": best,  # `losses.of_modes`, NaN where the modes are not equal and disjoint as they are judged
         "decision": _decision(config.loss, params),
         "equilibrium": float(LOSSES[config.loss].equilibrium(params)),
+        **_kind_of_loss(config.loss),
     }
+
+
+def _kind_of_loss(loss: str) -> dict[str, float]:
+    """Whether a loss is of the logistic kind, and whether its value is in nats; 1 or 0."""
+    logistic = loss in ("minimax", "non_saturating", "relativistic", "relativistic_average", "f_js")
+    return {"logistic": float(logistic), "in_nats": float(logistic or loss in ("f_kl", "f_reverse_kl"))}
 
 
 _best_losses = functools.lru_cache(maxsize=1024)(losses.of_modes)

@@ -37,7 +37,6 @@ from typing import Any
 import numpy as np
 
 from gandyn import checks
-from gandyn.analysis import stats
 from gandyn.sweeps import presets, sweep
 from gandyn.sweeps.sweep import Setting, Sweep
 from gandyn.truth.measure import MeasureConfig
@@ -208,7 +207,7 @@ def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
             found.append(f"recipe {label!r}: only {'there' if label in theirs else 'here'}")
         else:
             found += _fields_that_differ(
-                f"{stats.printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
+                f"{checks.printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
             )
     return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more"]
 

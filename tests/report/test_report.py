@@ -15,7 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gandyn.analysis import stats
+from gandyn.analysis import intervals, loss_curves, reading, tables
 from gandyn.report import page as report
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}$"
@@ -120,8 +120,8 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
     # Every note that an entry points to is there.
     targets = {value[1:] for name, value in page.attributes if name == "href"}
     assert targets == {value for name, value in page.attributes if name == "id"}
-    row = stats.table(results)[0]
-    modes = stats.format_estimate(row.entries["modes"].estimate, stats.COLUMNS["modes"])
+    row = tables.table(results)[0]
+    modes = tables.format_interval(row.entries["modes"].interval, tables.COLUMNS["modes"])
     assert re.sub(r"\s", "", modes) in re.sub(r"\s", "", text)
 
 
@@ -189,14 +189,14 @@ def test_nothing_measured(results: xr.Dataset, tmp_path: Path):
 
 def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     text = "\n".join(report.headlines(results))
-    full = int((stats.final(results, "modes") == 8).sum())
+    full = int((reading.final(results, "modes") == 8).sum())
     assert f"{full} of 12 runs ended with all modes covered" in text
     assert "1 diverged." in text
-    noise = stats.sampling_noise(results)
-    kept = np.isfinite(noise).all(axis=1) & np.isin(results["loss"], stats.LOGISTIC)
+    noise = loss_curves.sampling_noise(results)
+    kept = np.isfinite(noise).all(axis=1) & reading.logistic(results)
     assert f"a standard deviation of {noise[kept].std():.3f} nats" in text
-    entry = stats.table(results)[0].entries["across_disc"]
-    correlation = stats.format_estimate(entry.estimate, stats.COLUMNS["across_disc"])
+    entry = tables.table(results)[0].entries["across_disc"]
+    correlation = tables.format_interval(entry.interval, tables.COLUMNS["across_disc"])
     assert "Across 5 seeds of non_saturating, the discriminator's final loss and the modes covered have rank " in text
     assert correlation in text
 
@@ -206,8 +206,8 @@ def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     [((0.5, 0.1, 0.8), "a higher loss"), ((-0.5, -0.8, -0.1), "a lower loss"), ((0.1, -0.2, 0.4), "does not tell")],
 )
 def test_verdict_follows_the_interval(results: xr.Dataset, estimate: tuple[float, float, float], words: str):
-    row = stats.table(results)[0]
-    changed = row._replace(entries=row.entries | {"across_disc": stats.Entry(stats.Estimate(*estimate), 6)})
+    row = tables.table(results)[0]
+    changed = row._replace(entries=row.entries | {"across_disc": tables.Entry(intervals.Interval(*estimate), 6)})
     assert words in "\n".join(report.headlines(results, [changed]))
 
 
@@ -241,7 +241,7 @@ def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_p
         assert heading in text
     verdict = rich["verdict"].values[:6]
     good = int((verdict == "converged").sum())
-    share = stats.format_estimate(stats.share_interval(good, 6), stats.COLUMNS["all_modes"])
+    share = tables.format_interval(intervals.share_interval(good, 6), tables.COLUMNS["all_modes"])
     assert f"<td>{good}<small>{share.replace(' %', '&nbsp;%')}</small></td>" in path.read_text()
     assert "every mode is covered, JSD is small" in text
 
@@ -298,7 +298,7 @@ def test_summary(results: xr.Dataset):
         "Synthetic: four recipes on a ring of eight\n12 runs of 2 recipes, measured at 21 steps from 0 to 4,000"
     )
     assert "status: complete" in text
-    assert stats.format_table(stats.table(results)) in text
+    assert tables.format_table(tables.table(results)) in text
 
 
 def test_imports_neither_jax_nor_pyplot():

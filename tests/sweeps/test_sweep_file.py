@@ -13,8 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from gandyn import cli
-from gandyn.analysis import stats
+from gandyn import checks, cli
 from gandyn.gan import targets
 from gandyn.gan.gan import Config, HParams
 from gandyn.results import store
@@ -486,7 +485,7 @@ class TestDifferences:
         )
         found = sweep_file.differences(self.OLD, new)
         assert found[:2] == ["num_steps: 10 there, 20 here", "keep_samples: 0 there, 1 here"]
-        label = stats.printable("a\n")
+        label = checks.printable("a\n")
         assert found[2].startswith(f"{label}: stds: [0.02, 0.02")
         assert found[3:] == [
             f"{label}: loss: 'non_saturating' there, 'hinge' here",

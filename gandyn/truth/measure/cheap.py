@@ -3,6 +3,7 @@
 Measuring draws from its own stream of randomness and changes nothing in training. It always runs in full float32.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -39,14 +40,14 @@ BEST_METRICS: dict[str, dict[str, str]] = {
     "value_best_se": {"long_name": "standard error of the best-response value", "units": "value"},
     "lag": {"long_name": "discriminator lag, max_D V - V", "units": "value"},
     "lag_se": {"long_name": "standard error of the lag", "units": "value"},
-    "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat"},
+    "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat", "failed": repr(math.log(2))},
     "jsd_se": {"long_name": "standard error of the Jensen-Shannon divergence", "units": "nat"},
 }
 
 COVERAGE_METRICS: dict[str, dict[str, str]] = {
-    "modes": {"long_name": "modes covered", "units": "modes"},
-    "high_quality": {"long_name": "high-quality samples", "units": "share"},
-    "mode_tv": {"long_name": "total variation over modes", "units": "1"},
+    "modes": {"long_name": "modes covered", "units": "modes", "failed": "0"},
+    "high_quality": {"long_name": "high-quality samples", "units": "share", "failed": "0"},
+    "mode_tv": {"long_name": "total variation over modes", "units": "1", "failed": "1"},
     "reverse_kl": {"long_name": "reverse KL over nearest modes", "units": "nat"},
     "modes_real": {"long_name": "modes covered by real samples", "units": "modes"},
     "high_quality_real": {"long_name": "high-quality real samples", "units": "share"},

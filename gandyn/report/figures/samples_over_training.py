@@ -6,12 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from gandyn.analysis import stats
-from gandyn.report.figures._style import COLORS, plain, position_of, set_title, styled
+from gandyn.analysis import reading
+from gandyn.report.figures.style import (
+    COLORS,
+    Figure,
+    draws,
+    plain,
+    position_of,
+    set_title,
+)
 
 
 def pick_covering_and_collapsed(results: xr.Dataset) -> tuple[int, int]:
@@ -22,14 +28,14 @@ def pick_covering_and_collapsed(results: xr.Dataset) -> tuple[int, int]:
     smaller JSD, then by order; the second the one with fewest modes, ties broken by the larger JSD, then by order.
     The two are one run where there is no other. ValueError where no run qualifies.
     """
-    modes, jsd = stats.final(results, "modes"), stats.final(results, "jsd")
-    eligible = np.isfinite(modes) & ~stats.diverged(results)
+    modes, jsd = reading.final(results, "modes"), reading.final(results, "jsd")
+    eligible = np.isfinite(modes) & ~reading.diverged(results)
     if "samples" in results:
         kept = _has_samples(results).any(axis=1)
         eligible &= kept if kept.any() else True
     if not eligible.any():
         raise ValueError("no run was measured without diverging")
-    groups = (runs[eligible[runs]] for runs in (stats.runs_of(results, name) for name in stats.recipes(results)))
+    groups = (runs[eligible[runs]] for runs in (reading.runs_of(results, name) for name in reading.recipes(results)))
     runs = max((group for group in groups if group.size), key=lambda group: np.ptp(modes[group]))
     jsd = np.where(np.isfinite(jsd), jsd, 0)
     most = min(runs, key=lambda r: (-modes[r], jsd[r]))
@@ -54,7 +60,7 @@ def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
     return means[mode] + stds[mode, None] * rng.normal(size=(n, 2))
 
 
-@styled
+@draws("modes", "high_quality")
 def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps: Sequence[int] | None = None) -> Figure:
     """Generated samples over real ones as training goes on: one row a run, one column a step.
 
@@ -83,8 +89,8 @@ def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps:
     if columns.size == 0:
         raise ValueError("none of these runs has samples")
     finite = np.asarray(results["finite"].values, float)
-    modes, quality = stats.values(results, "modes"), stats.values(results, "high_quality")
-    total = stats.num_modes(results)
+    modes, quality = reading.values(results, "modes"), reading.values(results, "high_quality")
+    total = reading.num_modes(results)
     figure = Figure(figsize=(1.1 + 1.95 * max(columns.size, 2), 0.5 + 2.5 * len(labels)), layout="constrained")
     axes = figure.subplots(len(labels), columns.size, squeeze=False)
     for row, (position, label) in enumerate(zip(positions, labels, strict=True)):
