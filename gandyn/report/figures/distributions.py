@@ -40,8 +40,8 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
 
     Bars are shares of runs, all panels on one scale; under them every run as a point, then the mean and the
     interquartile mean with 95 % intervals (`intervals.mean_interval`, `intervals.iqm_interval`). Where the runs fall
-    into two groups, the mean lies where no run is. A run that diverged is a cross: at what it counts as where there is such a
-    value (`reading.failed_value`), and it is then in bars and averages; else in a grey strip at the right.
+    into two groups, the mean lies where no run is. A run that diverged is a cross: at what it counts as where there is
+    such a value (`reading.failed_value`), and it is then in bars and averages; else in a grey strip at the right.
 
     Args:
         results: the dataset.
