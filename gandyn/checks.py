@@ -14,11 +14,6 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def printable(label: str) -> str:
-    """A label with line breaks and control characters (a terminal would obey them) replaced by '?'."""
-    return "".join(c if c.isprintable() else "?" for c in label)
-
-
 def choice(field: str, value: Any, allowed: Collection[str]) -> None:
     """`value` is one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:

@@ -25,6 +25,7 @@ from gandyn.report import page as report
 from gandyn.results import export, status
 from gandyn.sweeps import cluster, interrupts, planning, presets, runner, sweep, sweep_file
 from gandyn.sweeps.runner import CHECKPOINT_SECONDS
+from gandyn.text import printable
 from gandyn.truth import coverage, measure
 from gandyn.truth.measure import MeasureConfig
 
@@ -546,7 +547,7 @@ PATIENCE_SECONDS = 8.0
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:
-    print("gandyn:", "\n  ".join(map(checks.printable, str(message).split("\n"))), file=sys.stderr)
+    print("gandyn:", "\n  ".join(map(printable, str(message).split("\n"))), file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -1,6 +1,7 @@
 """A results folder as it is read: what was recorded, and what follows from it."""
 
 import os
+from typing import Literal
 
 import xarray as xr
 
@@ -25,7 +26,8 @@ def derive(results: xr.Dataset) -> xr.Dataset:
     recorded. `verdict` and what stands beside it: `verdicts.judge` under the default rules; judge again for others.
     """
     added = {}
-    for player, who in (("disc", "D"), ("gen", "G")):
+    players: tuple[tuple[Literal["disc", "gen"], str], ...] = (("disc", "D"), ("gen", "G"))
+    for player, who in players:
         if f"best_loss_{player}" in results:
             attrs = {"long_name": f"modes that {who}'s loss would mean, were D optimal", "units": "modes"}
             added[f"implied_modes_{player}"] = (("run", "step"), loss_curves.implied_modes(results, player), attrs)

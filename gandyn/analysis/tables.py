@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gandyn.analysis import intervals, reading
 from gandyn.analysis.intervals import UNDEFINED, Interval
-from gandyn.checks import printable
+from gandyn.text import printable
 
 _NAN = float("nan")
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from gandyn.analysis import intervals, loss_curves, reading, tables
-from gandyn.report.text import count
+from gandyn.report.facts import count
 
 _BIAS = tables.Column("bias", "minibatch value minus value, mean over runs and measurements", 4)
 

@@ -16,9 +16,9 @@ import xarray as xr
 
 from gandyn.analysis import tables
 from gandyn.report import sections
+from gandyn.report.facts import facts, incompleteness, provenance, status
 from gandyn.report.findings import headlines
 from gandyn.report.sections import Section
-from gandyn.report.text import facts, incompleteness, provenance, status
 
 
 def _held(text: str) -> markupsafe.Markup:

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from gandyn.analysis import intervals, reading, tables
-from gandyn.checks import printable
 from gandyn.report import figures as plots
-from gandyn.report.text import count
+from gandyn.report.facts import count
+from gandyn.text import printable
 
 MAX_RECIPES = 12
 """A figure has a row or a panel a recipe; past this many it is no longer read. The table has them all."""

@@ -4,9 +4,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from gandyn import checks
 from gandyn.results import locks, store
-from gandyn.sweeps.progress import duration
+from gandyn.text import duration, printable
 
 MOST_GROUPS = 40
 """Groups that are shown one by one."""
@@ -38,11 +37,11 @@ def status(path: str | os.PathLike[str]) -> str:
         label = "; ".join(recipes[:3]) + (f"; ... ({len(recipes)} recipes)" if len(recipes) > 3 else "")
         rows.append(
             (f"{index}", state, f"{spec.size}", f"{progress.step:,} of {spec.steps[-1]:,}",
-             duration(progress.wall_time_s), checks.printable(label))
+             duration(progress.wall_time_s), printable(label))
         )  # fmt: skip
     counts = Counter(row[1] for row in rows)
     lines = [
-        f"{checks.printable(manifest['title']) or folder}: {manifest['status']}",
+        f"{printable(manifest['title']) or folder}: {manifest['status']}",
         f"{total and done / total:.0%} of {total:,} run-steps; groups: "
         + ", ".join(f"{count} {state}" for state, count in counts.most_common()),
         "",
@@ -53,7 +52,7 @@ def status(path: str | os.PathLike[str]) -> str:
     lines += ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[5][:80]]) for row in table]
     if len(shown) < len(rows):
         lines.append(f"({len(rows) - len(shown[:MOST_GROUPS])} groups that are complete or waiting are not shown)")
-    lines += ["", *(checks.printable(error) for error in failed)] if failed else []
+    lines += ["", *(printable(error) for error in failed)] if failed else []
     if manifest["status"] in ("interrupted", "failed"):
         lines += ["", f"to go on: gandyn resume {folder}"]
     return "\n".join(lines)

@@ -39,6 +39,7 @@ import numpy as np
 from gandyn import checks
 from gandyn.sweeps import presets, sweep
 from gandyn.sweeps.sweep import Setting, Sweep
+from gandyn.text import printable
 from gandyn.truth.measure import MeasureConfig
 
 MEASURE_FIELDS = tuple(field.name for field in dataclasses.fields(MeasureConfig))
@@ -207,7 +208,7 @@ def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
             found.append(f"recipe {label!r}: only {'there' if label in theirs else 'here'}")
         else:
             found += _fields_that_differ(
-                f"{checks.printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
+                f"{printable(label)}: ", _every_field(theirs[label]), _every_field(ours[label])
             )
     return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more"]
 

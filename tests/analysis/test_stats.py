@@ -185,8 +185,8 @@ class TestIntervalsCoverAtTheirRate:
     def test_of_a_share_exactly(self):
         # Over all counts: Wilson's keeps its rate on average over p, not at each.
         shares = np.linspace(0.02, 0.98, 97)
-        intervals = [intervals.share_interval(k, 64) for k in range(65)]
-        hits = np.array([(e.low <= shares) & (shares <= e.high) for e in intervals])
+        found = [intervals.share_interval(k, 64) for k in range(65)]
+        hits = np.array([(e.low <= shares) & (shares <= e.high) for e in found])
         rates = (scipy.stats.binom.pmf(np.arange(65)[:, None], 64, shares) * hits).sum(axis=0)
         assert rates.mean() == pytest.approx(0.95, abs=0.003)
         assert rates.min() > 0.93

@@ -17,8 +17,7 @@ from PIL import Image
 
 from gandyn import report
 from gandyn.analysis import intervals, loss_curves, reading, tables
-from gandyn.report import sections
-from gandyn.report import text as texts
+from gandyn.report import facts, sections
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}$"
 
@@ -166,7 +165,7 @@ def test_small_results(results: xr.Dataset, tmp_path: Path, change):
 @pytest.mark.usefixtures("no_figures")
 def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
     cut = interrupted(results.drop_vars("samples"))
-    sentences = texts.incompleteness(cut)
+    sentences = facts.incompleteness(cut)
     assert sentences[0] == "These results are incomplete: their status is interrupted."
     assert sentences[1] == "6 runs of 12 never measured."
     assert "6 runs of 12 have no measurement at the last step, 4,000 (the earliest end is step 1,400)" in sentences[2]
@@ -174,7 +173,7 @@ def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
     assert all(sentence in text for sentence in sentences)
     assert "0 of 6" in text
     assert all(sentence in report.summary(cut) for sentence in sentences)
-    assert texts.incompleteness(results) == []
+    assert facts.incompleteness(results) == []
 
 
 @pytest.mark.usefixtures("coarse")

@@ -15,8 +15,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from gandyn import checks
 from gandyn.analysis import reading
+from gandyn.text import printable
 
 STYLE = Path(__file__).parents[1] / "gandyn.mplstyle"
 
@@ -88,7 +88,7 @@ def draws(*metrics: str) -> Callable[[Callable[_P, Figure]], Callable[_P, Figure
                     ax.get_yticklabels()
             return figure
 
-        styled.draws = metrics  # pyright: ignore[reportFunctionMemberAccess]
+        styled.draws = metrics  # pyright: ignore[reportAttributeAccessIssue]
         return styled
 
     return decorate
@@ -96,7 +96,7 @@ def draws(*metrics: str) -> Callable[[Callable[_P, Figure]], Callable[_P, Figure
 
 def plain(label: str, width: int = 40) -> str:
     """A label from the data as plain text: no mathematics between dollar signs, wrapped, at most two lines."""
-    lines = textwrap.wrap(checks.printable(label), width, max_lines=2, placeholder=" …") or ["(no label)"]
+    lines = textwrap.wrap(printable(label), width, max_lines=2, placeholder=" …") or ["(no label)"]
     return "\n".join(lines).replace("$", r"\$")
 
 

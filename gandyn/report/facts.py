@@ -7,21 +7,12 @@ import pandas as pd
 import xarray as xr
 
 from gandyn.analysis import reading, tables
-from gandyn.checks import printable
+from gandyn.text import duration, printable
 
 
 def count(n: int, noun: str) -> str:
     """'1 run', '2 runs'."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    """'12.3 s', '4 min 05 s', '1 h 02 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def status(results: xr.Dataset) -> str:
