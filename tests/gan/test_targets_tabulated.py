@@ -100,7 +100,7 @@ def test_samples_match_the_density(name):
     assert scipy.stats.kstest((place - index).ravel(), "uniform").pvalue > 1e-5
 
 
-@pytest.mark.parametrize(("name", "std"), zip(TABLES, (0.3, 0.02, 0.3, 0.02, 0.1)))
+@pytest.mark.parametrize(("name", "std"), list(zip(TABLES, (0.3, 0.02, 0.3, 0.02, 0.1))))
 def test_blur_is_the_convolution(name, std):
     """Against the sum over cells of products of differences of scipy's cumulative normal, in float64."""
     target = TABLES[name]
