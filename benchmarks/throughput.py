@@ -31,7 +31,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gandyn import truth
 from gandyn.gan import dynamics, gan, targets
 from gandyn.gan.gan import Config, HParams
-from gandyn.sweeps import devices, ensemble
+from gandyn import devices
+from gandyn.sweeps import ensemble
 from gandyn.truth.measure import MeasureConfig, Measurement, named
 
 try:

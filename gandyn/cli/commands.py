@@ -98,7 +98,7 @@ def _sweep(call: Call) -> None:
 
 def say_results(out: Path) -> None:
     """Prints the table of results, or how far they are where it would be long, and what to do with them."""
-    from gandyn.analysis import opening
+    from gandyn.analysis import opening, reading
     from gandyn.report import page
     from gandyn.results import status
 

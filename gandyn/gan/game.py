@@ -65,6 +65,11 @@ class Game:
         """Numbers in a sample."""
         return math.prod(self.event_shape)
 
+    @property
+    def num_modes(self) -> int:
+        """Of the target, 0 where modes are not counted."""
+        return getattr(self.target, "num_modes", 0)
+
     def at(self, step: jax.Array) -> "Game":
         """With the numbers in force at a step: learning rates, instance noise and top-k share at their present value."""
         return dataclasses.replace(self, hparams=_scheduled(self.config, self.hparams, step))
@@ -140,12 +145,16 @@ class Game:
         """Independent pairs from uniforms (N, `pair_coordinates`)."""
         config, of_data = self.config, self.target.num_uniforms
         real = self.target.transform(uniform[:, :of_data])
-        labels = self.target.pick(uniform[:, 0]) % config.num_classes if config.num_classes else None
+        labels = self.labels(uniform[:, 0]) if config.num_classes else None
         z = self.latents(uniform[:, of_data : of_data + config.latent_dim])
         if config.instance_noise == "none":
             return Pairs(real, z, labels, None)
         noise = self._noise(uniform)
         return Pairs(real + noise[0], z, labels, noise[1])
+
+    def labels(self, uniform: jax.Array) -> jax.Array:
+        """Labels (N,) int32 of the samples that uniforms (N,), the first of each sample, pick: mode k has k mod C."""
+        return self.target.mode_of(self.target.pick(uniform)) % self.config.num_classes  # pyright: ignore
 
     def _noise(self, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Instance noise of the real and of the fake sample, (N, *E) each."""

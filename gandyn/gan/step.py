@@ -50,7 +50,7 @@ def _draw_data(game: Game, key: jax.Array) -> Data:
     if config.real_batch == "stratified":
         # In the order of the modes, which makes strata of the index strata of the modes.
         uniform = uniform.at[:, 0].set((jnp.arange(config.dataset_size) + uniform[:, 0]) / config.dataset_size)
-    labels = target.pick(uniform[:, 0]) % config.num_classes if config.num_classes else None
+    labels = game.labels(uniform[:, 0]) if config.num_classes else None
     return Data(target.transform(uniform), labels)
 
 
@@ -86,10 +86,10 @@ def check(game: Game) -> None:
         raise ValueError(
             f"packing: got {config.packing:,}; allowed: at most {(_MOST_COORDINATES - 1) // (others + 1):,}"
         )
-    if config.num_classes > target.num_modes:
+    if config.num_classes > game.num_modes:
         raise ValueError(
-            f"num_classes: got {config.num_classes}; allowed with a target of {target.num_modes} modes: "
-            f"at most {target.num_modes}"
+            f"num_classes: got {config.num_classes}; allowed with a target of {game.num_modes} modes: "
+            f"at most {game.num_modes}"
         )
 
 

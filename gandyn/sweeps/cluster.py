@@ -14,11 +14,11 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from gandyn import checks
+from gandyn import checks, devices
 from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.writer import Writer
-from gandyn.sweeps import devices, interrupts, parts, progress, sweep_file
+from gandyn.sweeps import interrupts, parts, progress, sweep_file
 from gandyn.sweeps.engines import Engine, Failure, train_groups
 from gandyn.sweeps.folders import groups_of
 from gandyn.sweeps.sweep import Group, Sweep

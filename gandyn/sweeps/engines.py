@@ -7,6 +7,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jax
+
+from gandyn import devices
 from gandyn.results import checkpoints, locks, store
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, records, training

@@ -20,11 +20,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gandyn import checks
+from gandyn.devices import prepare
 from gandyn.gan import step as gan_step
 from gandyn.gan.config import Config
 from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State
-from gandyn.sweeps.devices import prepare
 from gandyn.truth import measure
 from gandyn.truth.measure import Measured, Past, Plan
 

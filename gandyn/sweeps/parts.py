@@ -153,24 +153,36 @@ def of_measuring(options: MeasureConfig) -> list[Part]:
     return [Part("measurement", one.name, one) for one in own]
 
 
+def distinct(parts: Iterable[Part]) -> list[Part]:
+    """Parts, each once.
+
+    Raises:
+      ValueError: two of one kind and name.
+    """
+    found: dict[tuple[str, str], Part] = {}
+    for part in parts:
+        first = found.setdefault((part.kind, part.name), part)
+        if first.value is not part.value and part.kind != "network":  # modules of one name are equal
+            raise ValueError(f"{part.kind} {part.name!r}: two of one name in a sweep; allowed: names of their own")
+    return list(found.values())
+
+
 def record(parts: Iterable[Part]) -> list[dict[str, Any]]:
     """What a results folder says of parts, each once."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for part in parts:
-        key = part.kind, part.name
-        if key in found and found[key]["value"] is not part.value:
-            raise ValueError(f"{part.kind} {part.name!r}: two of one name in a sweep; allowed: names of their own")
-        if key not in found:
-            numbers = {} if part.kind in ("network", "target") else getattr(part.value, "numbers", {})
-            found[key] = {
-                "kind": part.kind,
-                "name": part.name,
-                "numbers": {name: number.default for name, number in numbers.items()},
-                "fields": module_fields(part.value) if part.kind == "network" else {},
-                "fingerprint": fingerprint(part),
-                "value": part.value,
-            }
-    return [{name: value for name, value in entry.items() if name != "value"} for entry in found.values()]
+    return [
+        {
+            "kind": part.kind,
+            "name": part.name,
+            "numbers": {name: number.default for name, number in _numbers_of(part).items()},
+            "fields": module_fields(part.value) if part.kind == "network" else {},
+            "fingerprint": fingerprint(part),
+        }
+        for part in distinct(parts)
+    ]
+
+
+def _numbers_of(part: Part) -> Mapping[str, Number]:
+    return {} if part.kind in ("network", "target") else getattr(part.value, "numbers", {})
 
 
 # ---- fingerprints
@@ -185,8 +197,7 @@ def fingerprint(part: Part) -> str:
         text.update(_without_addresses(str(program)).encode())
         for constant in getattr(program, "consts", ()):
             text.update(np.asarray(constant).tobytes())
-    numbers = getattr(part.value, "numbers", {})
-    text.update(repr([(name, number) for name, number in numbers.items() if isinstance(number, Number)]).encode())
+    text.update(repr(list(_numbers_of(part).items())).encode())
     return text.hexdigest()[:16]
 
 
@@ -264,8 +275,9 @@ def _of_network(module: nn.Module) -> list[Any]:
 
 def _of_measurement(one: Measurement) -> list[Any]:
     game = _canonical(num_classes=2)
-    options = MeasureConfig(measurements=(), deep=(one,), num_deep_nodes=16, num_deep_density_nodes=16)
-    options = dataclasses.replace(options, num_transport=16)
+    options = MeasureConfig(
+        measurements=(), deep=(one,), num_deep_nodes=16, num_deep_density_nodes=16, num_transport=16
+    )
     plan = measure.plan_of(options, game.target, deep=True)
     key = jax.random.key(0, impl="threefry2x32")
     state = jax.eval_shape(init, game, key)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import psutil
 
+from gandyn import devices
 from gandyn.gan.config import Config
-from gandyn.sweeps import cost, devices, sweep, sweep_file, training
+from gandyn.sweeps import cost, sweep, sweep_file, training
 from gandyn.sweeps.cost import Calibration, Estimate
 from gandyn.sweeps.parts import label_of
 from gandyn.sweeps.sweep import Group, Sweep

@@ -18,7 +18,6 @@ from gandyn.gan.config import loss_of
 from gandyn.gan.targets import GaussianMixture, Target
 from gandyn.results.spec import GroupSpec, StoredField
 from gandyn.sweeps import sweep, training
-from gandyn.sweeps.states import Start
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
 from gandyn.truth.derived import truth_of
@@ -29,9 +28,9 @@ _REPLAY = ("gandyn", "jax", "jaxlib", "flax", "optax")
 
 
 def group_spec(
-    group: Group, steps: Sequence[int], measure_config: MeasureConfig, start: Start | None = None
+    group: Group, steps: Sequence[int], measure_config: MeasureConfig, origins: Sequence[str] | None = None
 ) -> GroupSpec:
-    """What a group will record at these steps; `start`: what its runs start from."""
+    """What a group will record at these steps; `origins`: what its runs start from, where they do not start afresh."""
     settings = [setting for setting, _ in group.runs]
     distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
     own = {key: _of_setting(setting) for key, setting in distinct.items()}
@@ -40,7 +39,7 @@ def group_spec(
     plans = [plan for plan in training.plans(measure_config, game.target) if plan is not None]
     gather = lambda of: {name: one for plan in plans for name, one in of(plan, game).items()}  # noqa: E731
     coords = {name: [one["fields"][name] for one in of_runs] for name in of_runs[0]["fields"]}
-    coords |= {} if start is None else {"init_from": start.origins}
+    coords |= {} if origins is None else {"init_from": origins}
     constants = {}
     for name, (dims, _, attrs) in of_runs[0]["constants"].items():
         values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])
@@ -57,7 +56,7 @@ def group_spec(
 
 def _of_setting(setting: Setting) -> dict[str, Any]:
     """Coordinates of a setting, and constants: name -> (axes after run, array, attributes)."""
-    config, target, loss = setting.config, setting.target, loss_of(setting.config)
+    target, loss = setting.target, loss_of(setting.config)
     truth = truth_of(loss, setting.hparams)
     in_data, in_loss = {"units": "data"}, {"units": "loss"}
     constants: dict[str, tuple[tuple[str, ...], Any, dict[str, str]]] = {
@@ -74,7 +73,7 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
         uniform = qmc.Sobol(target.num_uniforms, rng=np.random.default_rng(0)).random(_NUM_SHOWN)
         shown = target.transform(np.clip(uniform, 1e-6, 1 - 1e-6).astype(np.float32))
         constants["target_samples"] = (("target_sample", "xy"), shown, in_data)
-    if target.num_modes:
+    if setting.game.num_modes:
         best = _best_losses(setting, truth)
         constants |= {
             "target_means": (("mode", "xy"), target.mode_means, in_data),

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from gandyn import checks
+from gandyn import checks, devices
 from gandyn.analysis import opening as results
 from gandyn.results import store
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, records, training
-from gandyn.sweeps.devices import prepare
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.states import Start, find_run, start_near
@@ -62,10 +61,9 @@ def replay(
       FileNotFoundError, ValueError: as `resume`; no such run; steps that it does not have.
     """
     folder = Path(path)
-    prepare()
+    devices.prepare()
     manifest, sweep_ = recorded(folder, anyway, using)
     writer = store.reopen(folder)
-    devices.prepare()
     groups = groups_of(folder, sweep_)
     index, position = find_run(groups, run)
     group = groups[index]
@@ -75,15 +73,16 @@ def replay(
     checks.whole("steps", last, least=first, most=schedule.steps[-1])
     every = sweep_.measure_every if measure_every is None else measure_every
     checks.whole("measure_every", every)
-    recorded = [step for step in schedule.steps if first <= step <= last]
+    there = [step for step in schedule.steps if first <= step <= last]
     # The path is measured from the deep measurement before.
     before = [step for step in schedule.deep_steps if step < first and step % schedule.deep_every == 0]
-    dense = sorted({*range(first, last + 1, every), last, *recorded, *before[-1:]})
+    dense = sorted({*range(first, last + 1, every), last, *there, *before[-1:]})
     alone = Group(group.config, (group.runs[position],), 1)
     wanted = schedule._replace(steps=dense)
     origin = writer.groups[index].spec.coords.get("init_from")
     start = None if origin is None else Start(store.read_start(writer, index) or {}, list(origin)).of(position)
-    new = store.create(out, [records.group_spec(alone, dense, sweep_.measured, start)], _texts(manifest), overwrite)
+    spec = records.group_spec(alone, dense, sweep_.measured, None if start is None else start.origins)
+    new = store.create(out, [spec], _texts(manifest), overwrite, None if start is None else {0: start.arrays})
     compilation.use_cache()
     with interrupts.Stop() as stop, show_progress(last, progress) as report:
         arrays = None if start is None else start.arrays
@@ -93,7 +92,7 @@ def replay(
         again.run(lambda: None)
     new.finish("complete", 0.0)
     made = results.derive(new.dataset()).sel(step=slice(first, None))
-    return Replay(made, *_compare(new, writer, index, position, recorded))
+    return Replay(made, *_compare(new, writer, index, position, there))
 
 
 def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:

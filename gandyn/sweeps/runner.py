@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from gandyn import checks
+from gandyn import checks, devices
 from gandyn.analysis import opening as results
 from gandyn.gan.config import Config
 from gandyn.gan.number import HParams
@@ -18,7 +18,7 @@ from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.checkpoints import CHECKPOINT_SECONDS
 from gandyn.results.spec import GroupSpec
-from gandyn.sweeps import devices, parts, planning, records, sweep, sweep_file
+from gandyn.sweeps import parts, planning, records, sweep, sweep_file
 from gandyn.sweeps.engines import Engine
 from gandyn.sweeps.folders import groups_of, recorded
 from gandyn.sweeps.states import TrainedPlayers, starts_of
@@ -117,7 +117,7 @@ def run_sweep(
     plan.check_fits(None if out is None else Path(out))
     starts = starts_of(init_from, plan.groups)
     specs = [
-        records.group_spec(group, sweep_.steps, sweep_.measured, starts.get(index))
+        records.group_spec(group, sweep_.steps, sweep_.measured, starts[index].origins if starts else None)
         for index, group in enumerate(plan.groups)
     ]
     metadata = records.metadata([setting.config.precision for setting in sweep_.settings]) | {

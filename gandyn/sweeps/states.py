@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 from gandyn import checks
+from gandyn.devices import prepare
 from gandyn.gan.game import Game
 from gandyn.gan.state import Players, State
 from gandyn.gan.step import init
 from gandyn.results import store
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, training
-from gandyn.sweeps.devices import prepare
 from gandyn.sweeps.engines import checkpoints_of
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
 from gandyn.sweeps.progress import shown as show_progress

@@ -140,7 +140,7 @@ class Sweep:
         for kind in {_kind(setting): setting for setting in self.settings}.values():
             check(kind.game)
             measure.check(kind.game, self.measure_config)
-        parts.record(self.parts)  # two of one name
+        parts.distinct(self.parts)
 
     @property
     def parts(self) -> list[parts.Part]:

@@ -12,10 +12,10 @@ import haste
 import jax
 import numpy as np
 import pytest
+from gandyn.gan.gan import Config, HParams
 
 from gandyn import cli
 from gandyn.gan import targets
-from gandyn.gan.gan import Config, HParams
 from gandyn.results import manifest
 from gandyn.sweeps import planning, presets, records, sweep, sweep_file
 from gandyn.sweeps.sweep import Setting, Sweep

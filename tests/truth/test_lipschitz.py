@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gandyn.gan.gan import Config
 
 from gandyn.gan import gan, networks
-from gandyn.gan.gan import Config
 from gandyn.truth import lipschitz
 
 SMALL = functools.partial(Config, disc_width=8)

@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from numpy.typing import ArrayLike, NDArray
 
-from gandyn import checks
+from gandyn import checks, devices
 from gandyn.gan import sampling
 from gandyn.gan.targets.arrangements import FARTHEST, NEAREST, check_length, plain
 from gandyn.gan.targets.protocol import Made, of_numpy
@@ -233,9 +233,9 @@ def from_log_prob(
 
     Args:
       log_prob: (N, 2) float32 -> (N,), in nats, up to a constant; -inf where there is no mass. It is called once, here;
-        one of `jax.numpy` starts jax.
+        one of `jax.numpy` starts jax, whose devices are prepared before.
       box: ((x low, x high), (y low, y high)), which should hold the mass.
-      size: cells along each side; each run keeps 12 bytes a cell in memory.
+      size: cells along each side; each run keeps 8 bytes a cell in memory.
       name: what results call it; None: the function's own.
 
     Raises:
@@ -247,6 +247,7 @@ def from_log_prob(
     offsets = 0.5 + np.array([-1, 1]) / np.sqrt(12)
     axes = [corners[0, i] + cell[i] * (np.arange(size)[:, None] + offsets).ravel() for i in (0, 1)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    devices.prepare()
     logs = np.asarray(log_prob(points))
     if logs.shape != (len(points),):
         raise ValueError(

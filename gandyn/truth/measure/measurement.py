@@ -44,7 +44,7 @@ class Subject(NamedTuple):
     @property
     def num_modes(self) -> int:
         """Of the target; 0 where it has none."""
-        return self.game.target.num_modes
+        return self.game.num_modes
 
 
 class HostView(NamedTuple):

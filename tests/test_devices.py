@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from gandyn.sweeps import devices
+from gandyn import devices
 
 CORES = len(os.sched_getaffinity(0))
 PREPARE = """
 import warnings
 import jax
 {before}
-from gandyn.sweeps import devices
+from gandyn import devices
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     try:
@@ -80,7 +80,7 @@ def test_what_jax_cannot_start_with_is_one_line(environment, message):
 KEPT = """
 import logging, sys
 import jax, jax.numpy as jnp
-from gandyn.sweeps import devices
+from gandyn import devices
 logs = lambda: [(log.level, log.handlers) for log in map(logging.getLogger, ("jax", "jaxlib"))]
 before = logs(), jax.config.jax_logging_level
 devices.prepare()
