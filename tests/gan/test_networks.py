@@ -356,7 +356,7 @@ class TestFeatures:
         x = np.random.default_rng(0).standard_normal((6, 2)).astype(np.float32)
         variables = self.DISC.init(jax.random.key(0), x)
         assert set(variables) == {"params"}
-        logits, aux = self.DISC.apply(variables, x, mutable=["aux"])
+        logits, aux = networks.call(self.DISC, variables, jnp.asarray(x), mutable=("aux",))
         last = variables["params"]["Dense_2"]
         assert aux["aux"]["features"].shape == (6, 8)
         np.testing.assert_allclose(aux["aux"]["features"] @ last["kernel"][:, 0] + last["bias"][0], logits, rtol=1e-5)

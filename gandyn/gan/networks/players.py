@@ -124,7 +124,7 @@ class _Body(nn.Module):
                 y = ACTIVATIONS[self.activation](y)
             x = x + y if self.net == "residual" and x.shape == y.shape else y
         if not self.is_initializing():  # everything is mutable then, and what is made is kept
-            self.sow("aux", "features", x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+            self.sow("aux", "features", x)
         return x
 
     def _input(self, x: jax.Array, one_hot: jax.Array | None) -> jax.Array:
