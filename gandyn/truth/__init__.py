@@ -13,6 +13,11 @@ from gandyn.truth.nodes import sobol_bits, uniforms
 from gandyn.truth.transport import w1, w1_bounds, w1_estimate, w1_extrapolated, w1_floor
 from gandyn.truth.value import Estimate, estimate, value
 
+
+def critic_of(loss):
+    return loss.critic
+
+
 __all__ = [
     "Estimate",
     "Extremes",

@@ -7,7 +7,7 @@
 """
 
 from gandyn.gan.networks.auxiliary_classifier import AuxiliaryClassifier
-from gandyn.gan.networks.calling import call, couples, init, layer_at, layer_names
+from gandyn.gan.networks.calling import accepted, call, couples, init, layer_at, layer_names
 from gandyn.gan.networks.layers import (
     ACTIVATIONS,
     BIAS_INITIALIZERS,
@@ -25,6 +25,8 @@ from gandyn.gan.networks.players import (
     GENERATORS,
     MINIBATCH_LAYERS,
     NORMS,
+    WITHOUT_HIDDEN_LAYER,
+    WITHOUT_LABELS,
     Discriminator,
     Generator,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "INITIALIZERS",
     "MINIBATCH_LAYERS",
     "NORMS",
+    "WITHOUT_HIDDEN_LAYER",
+    "WITHOUT_LABELS",
     "Activation",
     "AuxiliaryClassifier",
     "BatchNorm",
@@ -49,6 +53,7 @@ __all__ = [
     "MinibatchDiscrimination",
     "MinibatchStddev",
     "VirtualBatchNormGenerator",
+    "accepted",
     "call",
     "couples",
     "init",

@@ -139,21 +139,21 @@ def _keywords(module: nn.Module, labels: jax.Array | None, train: bool) -> dict[
 
 
 @functools.lru_cache(maxsize=256)
-def couples(module: nn.Module, input_shape: tuple[int, ...], num_classes: int = 0) -> bool:
-    """Whether in training the output at one sample depends on the others in its batch.
+def couples(module: nn.Module, input_shape: tuple[int, ...], num_classes: int = 0, train: bool = True) -> bool:
+    """Whether the output at one sample depends on the others in its batch, in training or else in use.
 
-    What the module declares as `couples`; else by trying: of four samples the last is NaN, and an output at another
-    one that is NaN has seen it. A module that hides NaN from its outputs must declare it.
+    What the module declares as `couples` (of training); else by trying: of four samples the last is NaN, and an output
+    at another one that is NaN has seen it. A module that hides NaN from its outputs must declare it.
     """
     declared = getattr(module, "couples", None)
-    if declared is not None:
+    if declared is not None and (train or not declared):
         return bool(declared)
     with jax.ensure_compile_time_eval():
         key = jax.random.key(0)
         variables = init(module, key, input_shape, num_classes)
         x = jax.random.normal(jax.random.fold_in(key, 1), (4, *input_shape)).at[-1].set(jnp.nan)
         labels = jnp.zeros(4, jnp.int32) if num_classes else None
-        out, _ = module.apply(variables, x, **_keywords(module, labels, train=True), mutable=True)
+        out, _ = module.apply(variables, x, **_keywords(module, labels, train=train), mutable=True)
         leaves = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(out)]
         return any(bool(jnp.isnan(leaf[:-1]).any()) for leaf in leaves)
 

@@ -45,6 +45,11 @@ DISCRIMINATORS: dict[str, str] = {
     "quadratic": "x A x + b x + c: holds the optimal logit between Gaussians; Feizi et al. 2017",
 }
 
+WITHOUT_HIDDEN_LAYER = ("affine", "point", "bilinear", "quadratic")
+"""Of the names in `GENERATORS` and `DISCRIMINATORS`."""
+WITHOUT_LABELS = ("point", "bilinear")
+"""Those that have nowhere to put a label."""
+
 NORMS: dict[str, str] = {
     "none": "",
     "layer": "layer normalization before each nonlinearity; Ba et al. 2016",
