@@ -197,7 +197,9 @@ def _check_part(field: str, value: Any, known: Mapping[str, Any]) -> None:
     if kind not in _KINDS or not isinstance(value, kind):
         checks.choice(field, value, known)
     elif not isinstance(value.name, str) or not value.name or (value.name in known and known[value.name] is not value):
-        raise ValueError(f"{field}: got one named {value.name!r}; allowed: a name of its own, beside {', '.join(known)}")
+        raise ValueError(
+            f"{field}: got one named {value.name!r}; allowed: a name of its own, beside {', '.join(known)}"
+        )
 
 
 def _check_module(field: str, value: Any) -> None:
@@ -207,7 +209,9 @@ def _check_module(field: str, value: Any) -> None:
     try:
         hash(value)
     except TypeError as error:
-        raise ValueError(f"{field}: got {value!r:.200}; allowed: a module whose fields are hashable ({error})") from None
+        raise ValueError(
+            f"{field}: got {value!r:.200}; allowed: a module whose fields are hashable ({error})"
+        ) from None
 
 
 _KINDS = (Loss, Penalty, Rule, Optimizer)

@@ -110,9 +110,7 @@ class Game:
         mutable = [name for name in others if train and name != "constants"]
         if player == "disc" and loss_of(self.config).aux:
             mutable.append("aux")
-        out, after = networks.call(
-            module, variables, x, labels, train, mutable, player=player, event_shape=shape
-        )
+        out, after = networks.call(module, variables, x, labels, train, mutable, player=player, event_shape=shape)
         aux = after.pop("aux", {})
         return out, others | after, aux
 

@@ -163,7 +163,9 @@ def lazy(penalty: Penalty, every: int) -> Penalty:
       ValueError: a penalty without a term, or `every` below 2.
     """
     if penalty.term is None or not isinstance(every, int) or every < 2:
-        raise ValueError(f"lazy: got {penalty.name!r} every {every!r}; allowed: one with a term, a whole number from 2 on")
+        raise ValueError(
+            f"lazy: got {penalty.name!r} every {every!r}; allowed: one with a term, a whole number from 2 on"
+        )
     once = penalty.term
 
     def term(at: At, numbers: HParams) -> jax.Array:

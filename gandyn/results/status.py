@@ -4,9 +4,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from gandyn.analysis import stats
-from gandyn.results import locks, store
-from gandyn.sweeps.progress import duration
+from gandyn.results import locks, manifest, store
+from gandyn.text import duration, printable
 
 MOST_GROUPS = 40
 """Groups that are shown one by one."""
@@ -19,7 +18,7 @@ def status(path: str | os.PathLike[str]) -> str:
       FileNotFoundError, ValueError: as `gandyn.open_results`.
     """
     folder = Path(path)
-    manifest = store.read_manifest(folder)
+    about = manifest.read(folder)
     writer = store.reopen(folder)
     noted = {index: writer.progress(index) for index in writer.groups}
     held = locks.held(folder)
@@ -38,11 +37,11 @@ def status(path: str | os.PathLike[str]) -> str:
         label = "; ".join(recipes[:3]) + (f"; ... ({len(recipes)} recipes)" if len(recipes) > 3 else "")
         rows.append(
             (f"{index}", state, f"{spec.size}", f"{progress.step:,} of {spec.steps[-1]:,}",
-             duration(progress.wall_time_s), stats.printable(label))
+             duration(progress.wall_time_s), printable(label))
         )  # fmt: skip
     counts = Counter(row[1] for row in rows)
     lines = [
-        f"{stats.printable(manifest['title']) or folder}: {manifest['status']}",
+        f"{printable(about['title']) or folder}: {about['status']}",
         f"{total and done / total:.0%} of {total:,} run-steps; groups: "
         + ", ".join(f"{count} {state}" for state, count in counts.most_common()),
         "",
@@ -53,7 +52,7 @@ def status(path: str | os.PathLike[str]) -> str:
     lines += ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[5][:80]]) for row in table]
     if len(shown) < len(rows):
         lines.append(f"({len(rows) - len(shown[:MOST_GROUPS])} groups that are complete or waiting are not shown)")
-    lines += ["", *(stats.printable(error) for error in failed)] if failed else []
-    if manifest["status"] in ("interrupted", "failed"):
+    lines += ["", *(printable(error) for error in failed)] if failed else []
+    if about["status"] in ("interrupted", "failed"):
         lines += ["", f"to go on: gandyn resume {folder}"]
     return "\n".join(lines)

@@ -8,11 +8,9 @@ Every run gives the same bits whatever else shares the ensemble, for each progra
 the number of runs. Shapes: R runs.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +24,7 @@ from gandyn.gan import step as gan_step
 from gandyn.gan.config import Config
 from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State
+from gandyn.sweeps.devices import prepare
 from gandyn.truth import measure
 from gandyn.truth.measure import Measured, Past
 
@@ -33,23 +32,8 @@ Device = Any  # jax.Device, which type checkers take for a variable
 
 _PRNG = "threefry2x32"  # by name: under vmap, `rbg` ties the members of a batch together
 
-MIN_CPU_DEVICES = 2
-"""Programs for one device pass through another part of the compiler, and round some deep measurements otherwise
-(docs/decisions.md, 46)."""
-
 _RUNS = PartitionSpec("runs")
 _SAME = PartitionSpec()
-
-
-def use_every_core() -> None:
-    """Give the CPU backend one virtual device per core, unless the caller has set a number or started the backend.
-
-    At least `MIN_CPU_DEVICES`.
-    """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ and jax.config.jax_num_cpu_devices <= 0:  # pyright: ignore
-        # Refused where the backend runs already, unknown where the platform has no affinity: keep what is there.
-        with contextlib.suppress(RuntimeError, AttributeError):
-            jax.config.update("jax_num_cpu_devices", max(MIN_CPU_DEVICES, len(os.sched_getaffinity(0))))
 
 
 def _mesh(devices: tuple[Device, ...]) -> Mesh:
@@ -294,6 +278,7 @@ def make_ensemble(
     blocks are compiled differently, and a run that is repeated alone must give the same bits.
     """
     checks.whole("num_runs", num_runs)
+    prepare()
     devices = tuple(devices or jax.local_devices())
     if block_size is None:
         block_size = default_block_size(devices[0].platform)

@@ -330,7 +330,9 @@ def _kind_of(value: Any) -> str | None:
 
 
 def _is_target(value: Any) -> bool:
-    return not isinstance(value, type) and all(hasattr(value, name) for name in ("log_prob", "transform", "event_shape"))
+    return not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("log_prob", "transform", "event_shape")
+    )
 
 
 def _add(found: Using, value: Any) -> None:

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import psutil
 
-from gandyn.analysis import stats
 from gandyn.gan.gan import Config
-from gandyn.sweeps import cost, sweep, sweep_file, training
+from gandyn.sweeps import cost, devices, sweep, sweep_file, training
 from gandyn.sweeps.cost import Calibration, Estimate
-from gandyn.sweeps.progress import duration
 from gandyn.sweeps.sweep import Group, Sweep
+from gandyn.text import duration, printable
 
 _GIB = 2**30
 _MOST_ROWS = 20
@@ -98,7 +97,7 @@ class Plan(NamedTuple):
         disk = sum(one.disk_bytes for one in estimates) + self.checkpoint_bytes
         devices = f"{calibration.num_devices} x {jax.local_devices()[0].platform}"
         lines = [
-            f"{stats.printable(_cut(self.sweep.title or 'plan'))}: {_count(len(self.sweep.settings), 'setting')} x "
+            f"{printable(_cut(self.sweep.title or 'plan'))}: {_count(len(self.sweep.settings), 'setting')} x "
             f"{_count(len(self.sweep.seeds), 'seed')} = {_count(self.num_runs, 'run')} of "
             f"{_count(self.sweep.num_steps, 'step')}",
             *_varying(self.sweep),
@@ -131,7 +130,7 @@ class Plan(NamedTuple):
             trained = sum(estimates[index].training for index in indices)
             rate = sum(estimates[index].run_steps for index in indices) / trained
             recipes = list(dict.fromkeys(setting.recipe for i in indices for setting, _ in self.groups[i].runs))
-            label = stats.printable(_recipes(config, recipes, differ))
+            label = printable(_recipes(config, recipes, differ))
             rows.append((spans(indices), f"{runs:,}", f"{rate:,.0f}", duration(seconds[config]), label))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join([*(cell.rjust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
@@ -149,6 +148,7 @@ def make(sweep_: Sweep, parts: int = 1, in_memory: bool = False) -> Plan:
       parts: groups that runs of one kind are cut into, at least: for so many processes.
       in_memory: results are kept in memory rather than written.
     """
+    devices.prepare()
     runs = ((setting, seed) for setting in sweep_.settings for seed in sweep_.seeds)
     groups = sweep.plan(runs, functools.partial(training.grids, sweep_.measured), _most_runs(sweep_.settings), parts)
     return Plan(sweep_, tuple(groups), in_memory)

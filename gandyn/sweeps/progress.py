@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gandyn.analysis import stats
+from gandyn.text import duration, printable
 
 
 class _RateColumn(ProgressColumn):
@@ -41,7 +41,7 @@ class Bar:
 
     def __call__(self, label: str, done: int, *, anew: bool = True) -> None:
         """See `training.Report`."""
-        label = stats.printable(label)
+        label = printable(label)
         label = label if len(label) <= _WIDTH else label[: _WIDTH - 1] + "…"  # the rest of the line is for the bar
         if anew:
             self._bar.update(self._task, description=escape(label), advance=done)
@@ -76,21 +76,10 @@ class Lines:
         # At first most of the time goes into compiling, and tells nothing of what is left.
         left = f", {duration(remaining / rate)} left" if remaining and self._anew > 0.02 * self._total else ""
         print(
-            f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {stats.printable(label)}",
+            f"{self._done / self._total:4.0%}  {rate:,.0f} run-steps/s{left}  {printable(label)}",
             file=sys.stderr,
             flush=True,
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units that they fill."""
-    seconds = round(seconds)
-    if seconds < 90:
-        return f"{seconds} s"
-    if seconds < 90 * 60:
-        return f"{seconds // 60} min {seconds % 60} s"
-    hours = seconds // 3600
-    return f"{hours} h {seconds // 60 % 60} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
 def shown(total: int, wanted: bool) -> Bar | Lines:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -18,18 +19,19 @@ from gandyn.analysis import opening as results
 from gandyn.gan.gan import Config, HParams
 from gandyn.gan.targets import GaussianMixture
 from gandyn.results import checkpoints, locks, store
-from gandyn.sweeps import compilation, interrupts, planning, records, sweep, sweep_file, training
+from gandyn.results import manifest as manifests
+from gandyn.results.checkpoints import CHECKPOINT_SECONDS
+from gandyn.results.spec import GroupSpec
+from gandyn.results.writer import Writer
+from gandyn.sweeps import compilation, devices, interrupts, planning, records, sweep, sweep_file, training
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.sweeps.training import Schedule
 from gandyn.truth.measure import MeasureConfig
 
-CHECKPOINT_SECONDS = 60.0
-"""Between checkpoints of a group, at least."""
-
 
 def run(
-    target: GaussianMixture | Sequence[GaussianMixture],
+    target: Target | Sequence[Target],
     config: Config | Sequence[Config] = Config(),  # noqa: B008 (frozen)
     hparams: HParams | Sequence[HParams] = HParams(),  # noqa: B008 (frozen)
     seeds: Sequence[int] = range(16),
@@ -39,7 +41,10 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     recipes: Sequence[str] | None = None,
+    measurements: Sequence[str | Measurement] | None = None,
+    deep: Sequence[str | Measurement] | None = None,
     measure_config: MeasureConfig = MeasureConfig(),  # noqa: B008 (frozen)
+    init_from: "States | None" = None,
     overwrite: bool = False,
     progress: bool = True,
     title: str = "",
@@ -61,7 +66,10 @@ def run(
         0 and the last step are then among them. 0 takes none.
       out: the results folder, written while training; None keeps the results in memory.
       recipes: a label for each setting, in results and plots.
+      measurements: what is measured every measure_every, by name or as objects; None takes `measure_config`'s.
+      deep: the same every deep_every.
       measure_config: how the truth is measured and what is kept.
+      init_from: states to start from (`load_states`): one for all runs, or one a run; None starts afresh.
       overwrite: replace results that `out` already holds.
       progress: show progress on the terminal, or a line every ten seconds where there is none.
       title: of the results and their report.
@@ -75,8 +83,11 @@ def run(
       ExceptionGroup: groups of runs failed; the others are recorded.
     """
     settings = sweep.make_settings(target, config, hparams, recipes)
+    chosen = {"measurements": measurements, "deep": deep}
+    asked = {name: tuple(given) for name, given in chosen.items() if given is not None}
+    measure_config = dataclasses.replace(measure_config, **asked)
     planned = Sweep(settings, seeds, num_steps, measure_every, deep_every, measure_config, title)
-    return run_sweep(planned, out, overwrite=overwrite, progress=progress)
+    return run_sweep(planned, out, init_from=init_from, overwrite=overwrite, progress=progress)
 
 
 def run_sweep(
@@ -129,6 +140,7 @@ def run_sweep(
 
 def _checked(engine: "Engine | None", checkpoint_every: float) -> "Engine":
     checks.number("checkpoint_every", checkpoint_every, 0)
+    devices.prepare()
     return engine or Engine()
 
 
@@ -139,7 +151,7 @@ def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
     except ValueError as error:
         differences: list[str] = []
         with contextlib.suppress(ValueError, OSError):
-            there = sweep_file.parse(store.read_manifest(folder)["configuration"])
+            there = sweep_file.parse(manifests.read(folder)["configuration"])
             differences = sweep_file.differences(there, sweep_)
         if not differences:
             raise
@@ -171,7 +183,7 @@ def resume(
     """
     folder = Path(path)
     engine = _checked(engine, checkpoint_every)
-    store.read_manifest(folder)  # before a lock is put into what may be no results folder
+    manifests.read(folder)  # before a lock is put into what may be no results folder
     with engine.holds(folder):
         engine.ready()
         _go_on(folder, _recorded(folder, anyway)[1], progress, checkpoint_every, engine)
@@ -204,7 +216,7 @@ def extend(
     """
     engine = _checked(engine, checkpoint_every)
     folder = Path(path)
-    store.read_manifest(folder)
+    manifests.read(folder)
     with engine.holds(folder):
         if engine.leads:
             _add(folder, *_recorded(folder, anyway), seeds, num_steps, engine.parts)
@@ -225,12 +237,12 @@ def _add(
     if not seeds and num_steps is None:
         raise ValueError("extend: got nothing to add; allowed: seeds, num_steps, or both")
     new = dataclasses.replace(old, seeds=(*old.seeds, *seeds), num_steps=num_steps or old.num_steps)
-    specs: list[store.GroupSpec] = []
+    specs: list[GroupSpec] = []
     if seeds:
         plan = planning.make(dataclasses.replace(new, seeds=sweep.check_seeds(seeds)), parts=parts)
         plan.check_fits(folder)
         specs = [records.group_spec(group, new.steps, new.measured) for group in plan.groups]
-    longer: dict[int, store.GroupSpec] = {}
+    longer: dict[int, GroupSpec] = {}
     if num_steps is not None:
         for index, group in store.reopen(folder).groups.items():
             steps = sorted({*group.spec.steps, *new.steps})
@@ -245,7 +257,7 @@ def _add(
 
 def _recorded(folder: Path, anyway: bool) -> tuple[dict[str, Any], Sweep]:
     """The manifest of a folder, and the sweep that it was made by; ValueError where it cannot be gone on with here."""
-    manifest = store.read_manifest(folder)
+    manifest = manifests.read(folder)
     changed = records.what_changed(manifest)
     if changed and not anyway:
         raise ValueError(
@@ -292,7 +304,7 @@ def groups_of(folder: Path, sweep_: Sweep) -> dict[int, Group]:
     return {index: group._replace(capacity=sizes[group.config]) for index, group in groups.items()}
 
 
-def schedule_of(writer: store.Writer, index: int, sweep_: Sweep) -> Schedule:
+def schedule_of(writer: Writer, index: int, sweep_: Sweep) -> Schedule:
     """When a group is measured: at every step of its store."""
     steps = list(writer.groups[index].spec.steps)
     ends = {*writer.manifest["ends"], sweep_.num_steps}
@@ -327,7 +339,7 @@ class Engine:
         """Returns once the process that leads has made the folder what it is to be."""
 
     def execute(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], progress: bool, checkpoint_every: float
     ) -> None:
         """Trains groups (by their position in the results), and notes in the manifest how that ended.
 
@@ -356,14 +368,14 @@ class Engine:
             )
 
     def train(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
     ) -> list[Exception]:
         """What of `execute` differs between engines: trains groups, and returns what failed."""
         return train_groups(writer, sweep_, groups, shown, checkpoint_every)
 
 
 def train_groups(
-    writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+    writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
 ) -> list[Exception]:
     """Trains groups one after the other; a failure of one does not stop the rest, and is returned.
 
@@ -371,6 +383,7 @@ def train_groups(
       KeyboardInterrupt: asked to stop; a checkpoint is on disk.
       OSError: the folder cannot be written to.
     """
+    devices.prepare()
     compilation.use_cache()
     failures: list[Exception] = []
     schedules = {index: schedule_of(writer, index, sweep_) for index in groups}
@@ -398,15 +411,15 @@ def train_groups(
 
 
 @contextlib.contextmanager
-def _checkpoints(writer: store.Writer, index: int, group: Group) -> Iterator[checkpoints.Checkpoints | None]:
+def _checkpoints(writer: Writer, index: int, group: Group) -> Iterator[checkpoints.Checkpoints | None]:
     if writer.folder is None:
         yield None
         return
-    with checkpoints.opened(checkpoint_folder(writer, index), training.identity(group)) as kept:
+    with checkpoints.opened(checkpoint_folder(writer, index), training.identity(group), jax.process_index()) as kept:
         yield kept
 
 
-def checkpoint_folder(writer: store.Writer, index: int) -> Path:
+def checkpoint_folder(writer: Writer, index: int) -> Path:
     """Where the checkpoints of a group are."""
     assert writer.folder is not None
     return writer.folder / store.CHECKPOINTS / f"group-{writer.unit(index):03d}"
@@ -466,6 +479,7 @@ def replay(
     folder = Path(path)
     manifest, sweep_ = _recorded(folder, anyway)
     writer = store.reopen(folder)
+    devices.prepare()
     groups = groups_of(folder, sweep_)
     index, position = _find(groups, run)
     group = groups[index]
@@ -508,9 +522,7 @@ def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: manifest[name] for name in names}
 
 
-def _start_near(
-    step: int, again: training.Training, writer: store.Writer, index: int, group: Group, position: int
-) -> None:
+def _start_near(step: int, again: training.Training, writer: Writer, index: int, group: Group, position: int) -> None:
     """Goes to the last checkpoint at or before a step, where there is one."""
     like = {
         name: np.empty((len(group.runs), *leaf.shape[1:]), leaf.dtype) for name, leaf in again.checkpoint().tree.items()
@@ -523,7 +535,7 @@ def _start_near(
 
 
 def _compare(
-    new: store.Writer, writer: store.Writer, index: int, position: int, steps: Sequence[int]
+    new: Writer, writer: Writer, index: int, position: int, steps: Sequence[int]
 ) -> tuple[int, dict[str, int]]:
     """How many of these steps were recorded, and metric or field -> the first of them that differs in a bit."""
     again, there = new.groups[0], writer.groups[index]

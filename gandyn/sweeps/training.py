@@ -16,9 +16,9 @@ import numpy as np
 from gandyn import truth
 from gandyn.gan.gan import State
 from gandyn.gan.targets import GaussianMixture
-from gandyn.results import store
 from gandyn.results.checkpoints import Checkpoint, Checkpoints
-from gandyn.results.store import Progress
+from gandyn.results.manifest import Progress
+from gandyn.results.writer import Writer
 from gandyn.sweeps import cost, ensemble
 from gandyn.sweeps.interrupts import Stop, Stopped
 from gandyn.sweeps.sweep import Group
@@ -30,6 +30,7 @@ PIECE_SECONDS = 1.0
 
 NOTE_SECONDS = 5.0
 """So often the progress of a group is noted beside its results."""
+
 
 class Report(Protocol):
     """Is told what trains, and the run-steps done since the last call; `anew` is False for those done before."""
@@ -262,7 +263,7 @@ class Training:
 
 
 def train(
-    writer: store.Writer,
+    writer: Writer,
     index: int,
     group: Group,
     schedule: Schedule,
@@ -329,7 +330,7 @@ def train(
     note("complete")
 
 
-def _go_back(writer: store.Writer, index: int, training: Training, checkpoints: Checkpoints) -> None:
+def _go_back(writer: Writer, index: int, training: Training, checkpoints: Checkpoints) -> None:
     """To the last checkpoint that the results reach, without a gap or damage; to the start where there is none."""
     recorded = writer.recorded(index)
     in_a_row = len(recorded) if recorded.all() else int(np.argmin(recorded))

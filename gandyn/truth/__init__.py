@@ -4,6 +4,7 @@ Of D by the density ratio, of G by a search over the plane; exact transport, and
 """
 
 from gandyn.truth.best_response import best_value, cross_fitted, log_ratios
+from gandyn.truth.derived import LossTruth, critic_of, truth_of
 from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
 from gandyn.truth.duality import Extremes, Worst, duality_gap, extremes, worst_value
 from gandyn.truth.lipschitz import critic_w1
@@ -13,18 +14,15 @@ from gandyn.truth.nodes import sobol_bits, uniforms
 from gandyn.truth.transport import w1, w1_bounds, w1_estimate, w1_extrapolated, w1_floor
 from gandyn.truth.value import Estimate, estimate, value
 
-
-def critic_of(loss):
-    return loss.critic
-
-
 __all__ = [
     "Estimate",
     "Extremes",
     "GridDensity",
+    "LossTruth",
     "Worst",
     "best_value",
     "bin_linearly",
+    "critic_of",
     "critic_w1",
     "cross_fitted",
     "duality_gap",
@@ -35,6 +33,7 @@ __all__ = [
     "lipschitz_upper",
     "log_ratios",
     "sobol_bits",
+    "truth_of",
     "uniforms",
     "value",
     "w1",

@@ -72,6 +72,7 @@ def layers(game: Game) -> Players:
 
 def _squared(game: Game, gradient: Players) -> Players:
     """Squared norms of each layer's part of a gradient, (L,) each."""
+
     def of(names: tuple[str, ...], tree: Any) -> jax.Array:
         found = (networks.layer_at(tree["params"], name) for name in names)
         return jnp.stack([optax.tree.norm(layer, squared=True) for layer in found])
@@ -113,9 +114,7 @@ class Gradients(NamedTuple):
 
 
 @jax.default_matmul_precision("float32")
-def gradients(
-    game: Game, state: State, key: jax.Array, num_batches: int = 16, num_nodes: int = 1024
-) -> Gradients:
+def gradients(game: Game, state: State, key: jax.Array, num_batches: int = 16, num_nodes: int = 1024) -> Gradients:
     """The true gradient of both players and what a minibatch shows of it. Jit-able.
 
     g is the mean of M = 8 independent replicates t_m, each on its own scramble of Sobol nodes, independent of the

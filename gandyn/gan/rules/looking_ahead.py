@@ -126,7 +126,9 @@ def lookahead(rule: Rule, every: int | Sequence[int]) -> Rule:
     """
     levels = (every,) if isinstance(every, int) else tuple(every)
     if not levels or levels[0] < 2 or any(b % a or b <= a for a, b in zip(levels, levels[1:])):
-        raise ValueError(f"lookahead: got every={every!r}; allowed: whole numbers from 2 on, each a multiple of the last")
+        raise ValueError(
+            f"lookahead: got every={every!r}; allowed: whole numbers from 2 on, each a multiple of the last"
+        )
 
     def init(game: Any, params: Players) -> Slow:
         return Slow(rule.init(game, params), (params,) * len(levels))

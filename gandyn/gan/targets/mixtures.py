@@ -77,6 +77,23 @@ class GaussianMixture:
             return self.weights
         return jnp.sum(self.weights[:, None] * self.groups, axis=0)
 
+    @property
+    def mode_means(self) -> jax.Array:
+        """Mean of each mode, (G, d)."""
+        if self.groups is None:
+            return self.means
+        return self.groups.T @ (self.weights[:, None] * self.means) / self.mode_weights[:, None]
+
+    @property
+    def mode_stds(self) -> jax.Array:
+        """Of each mode the root mean square distance of its mass from its mean, over sqrt(d): (G,)."""
+        if self.groups is None:
+            return self.stds
+        dim = self.means.shape[-1]
+        spread = jnp.trace(self.covariances, axis1=1, axis2=2) / dim
+        apart = jnp.sum((self.means - self.groups @ self.mode_means) ** 2, axis=1) / dim
+        return jnp.sqrt(self.groups.T @ (self.weights * (spread + apart)) / self.mode_weights)
+
     def sample(self, key: jax.Array, num: int) -> jax.Array:
         """Independent samples, (num, d)."""
         return self.transform(sampling.uniform(key, (num, self.num_uniforms)))

@@ -94,11 +94,17 @@ def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
     return metrics
 
 
+def _of_others(attrs: Attributes, suffix: str) -> Attributes:
+    """The attributes of the same figure of other samples; real ones do not fail."""
+    kept = {name: text for name, text in attrs.items() if name != "failed" or suffix != "_real"}
+    return kept | {"long_name": f"{attrs['long_name']}, {_OF_WHOM[suffix]}"}
+
+
 def _coverage_metrics(subject: Subject) -> Mapping[str, Attributes]:
     """The metrics with their convention beside what it defines."""
     suffixes = ("", "_real", *(("_average",) if subject.config.gen_average != "none" else ()))
     counted = {
-        name + suffix: attrs | ({"long_name": f"{attrs['long_name']}, {_OF_WHOM[suffix]}"} if suffix else {})
+        name + suffix: _of_others(attrs, suffix) if suffix else attrs
         for suffix in suffixes
         for name, attrs in _COVERAGE_METRICS.items()
     }
@@ -115,9 +121,7 @@ def _coverage_metrics(subject: Subject) -> Mapping[str, Attributes]:
 
 
 def _coverage_fields(subject: Subject) -> Mapping[str, FieldSpec]:
-    return {
-        name: FieldSpec(("mode",), (subject.num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()
-    }
+    return {name: FieldSpec(("mode",), (subject.num_modes,), attrs) for name, attrs in quality.MODE_STATS.items()}
 
 
 def _coverage(view: View, key: jax.Array) -> Mapping[str, Any]:

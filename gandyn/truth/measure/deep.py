@@ -164,7 +164,10 @@ def _layers(game: Game) -> dict[str, Attributes]:
     """Per-layer gradient norms, in the order of the layers: grad_norm_gen_dense_0, ..."""
     found = true_gradients.layers(game)
     return {
-        f"grad_norm_{player}_{re.sub(r'[^a-z0-9]+', '_', layer.lower())}": {"long_name": f"norm of {who}'s true gradient, {layer}", "units": "loss"}
+        f"grad_norm_{player}_{re.sub(r'[^a-z0-9]+', '_', layer.lower())}": {
+            "long_name": f"norm of {who}'s true gradient, {layer}",
+            "units": "loss",
+        }
         for player, who in (("gen", "G"), ("disc", "D"))
         for layer in getattr(found, player)
     }

@@ -130,7 +130,9 @@ def names_of(given: Iterable[str | Measurement]) -> tuple[str, ...]:
 def _ordered(field: str, given: Any) -> tuple[str | Measurement, ...]:
     """Measurements, checked, in one order: what is asked for in another is the same program."""
     if isinstance(given, str | Measurement) or not isinstance(given, tuple | list):
-        raise ValueError(f"{field}: got {given!r:.200}; allowed: a tuple of {', '.join(MEASUREMENTS)}, or a Measurement")
+        raise ValueError(
+            f"{field}: got {given!r:.200}; allowed: a tuple of {', '.join(MEASUREMENTS)}, or a Measurement"
+        )
     for one in given:
         if not isinstance(one, Measurement):
             checks.choice(field, one, MEASUREMENTS)

@@ -85,7 +85,9 @@ def _gathered(plan: Plan, game: Game, what: str) -> dict[str, Any]:
         own = getattr(one, what)(Subject(game, plan.options))
         twice = found.keys() & own.keys()
         if twice:
-            raise ValueError(f"measurement {one.name!r}: {', '.join(sorted(twice))}: another measurement records it, too")
+            raise ValueError(
+                f"measurement {one.name!r}: {', '.join(sorted(twice))}: another measurement records it, too"
+            )
         found |= own
     return found
 

@@ -284,7 +284,13 @@ class View:
     def log_ratios(self) -> jax.Array:
         """Candidates for log p/q of the game at the nodes: (A, 2, M, N, m); with instance noise where there is any."""
         return log_ratios(
-            self.game, self.state.variables.gen, self.nodes, self.nodes.points, self.density_uniform, self.blurs, self.noisy
+            self.game,
+            self.state.variables.gen,
+            self.nodes,
+            self.nodes.points,
+            self.density_uniform,
+            self.blurs,
+            self.noisy,
         )
 
     @functools.cached_property

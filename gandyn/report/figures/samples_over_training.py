@@ -6,12 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from gandyn.analysis import stats
-from gandyn.report.figures._style import COLORS, plain, position_of, set_title, styled
+from gandyn.analysis import reading
+from gandyn.report.figures.style import (
+    COLORS,
+    Figure,
+    draws,
+    plain,
+    position_of,
+    set_title,
+)
 
 
 def pick_covering_and_collapsed(results: xr.Dataset) -> tuple[int, int]:
@@ -20,18 +26,23 @@ def pick_covering_and_collapsed(results: xr.Dataset) -> tuple[int, int]:
     The recipe is the one whose runs end with the largest difference in modes covered (the first such). Of its runs
     that did not diverge (and have samples, where any have), the first is the one with most modes, ties broken by the
     smaller JSD, then by order; the second the one with fewest modes, ties broken by the larger JSD, then by order.
-    The two are one run where there is no other. ValueError where no run qualifies.
+    Where modes or JSD are not recorded, the other decides. The two are one run where there is no other.
+
+    Raises:
+        ValueError: where no run qualifies.
     """
-    modes, jsd = stats.final(results, "modes"), stats.final(results, "jsd")
-    eligible = np.isfinite(modes) & ~stats.diverged(results)
+    none = np.zeros(results.sizes["run"])
+    modes, jsd = (reading.final(results, m) if m in results else none for m in ("modes", "jsd"))
+    eligible = np.isfinite(modes) & ~reading.diverged(results) & (reading.last_step(results) >= 0)
     if "samples" in results:
         kept = _has_samples(results).any(axis=1)
         eligible &= kept if kept.any() else True
     if not eligible.any():
         raise ValueError("no run was measured without diverging")
-    groups = (runs[eligible[runs]] for runs in (stats.runs_of(results, name) for name in stats.recipes(results)))
-    runs = max((group for group in groups if group.size), key=lambda group: np.ptp(modes[group]))
+    groups = (runs[eligible[runs]] for runs in (reading.runs_of(results, name) for name in reading.recipes(results)))
     jsd = np.where(np.isfinite(jsd), jsd, 0)
+    differ = modes if "modes" in results else jsd
+    runs = max((group for group in groups if group.size), key=lambda group: np.ptp(differ[group]))
     most = min(runs, key=lambda r: (-modes[r], jsd[r]))
     fewest = min(runs, key=lambda r: (modes[r], -jsd[r]))
     labels = results["run"].values
@@ -45,7 +56,9 @@ def _has_samples(results: xr.Dataset) -> NDArray:
 
 
 def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
-    """Samples (n, 2) of a run's target, always the same ones."""
+    """Samples (n, 2) of a run's target, always the same ones; none of a target that is no mixture."""
+    if "target_means" not in results:
+        return np.zeros((0, 2))
     rng = np.random.default_rng(0)
     weights = np.asarray(results["target_weights"].values[run], float)
     modes = np.flatnonzero(np.isfinite(weights))
@@ -54,7 +67,7 @@ def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
     return means[mode] + stds[mode, None] * rng.normal(size=(n, 2))
 
 
-@styled
+@draws("modes", "high_quality")
 def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps: Sequence[int] | None = None) -> Figure:
     """Generated samples over real ones as training goes on: one row a run, one column a step.
 
@@ -83,8 +96,8 @@ def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps:
     if columns.size == 0:
         raise ValueError("none of these runs has samples")
     finite = np.asarray(results["finite"].values, float)
-    modes, quality = stats.values(results, "modes"), stats.values(results, "high_quality")
-    total = stats.num_modes(results)
+    modes, quality = (reading.values(results, m) if m in results else None for m in ("modes", "high_quality"))
+    total = reading.num_modes(results)
     figure = Figure(figsize=(1.1 + 1.95 * max(columns.size, 2), 0.5 + 2.5 * len(labels)), layout="constrained")
     axes = figure.subplots(len(labels), columns.size, squeeze=False)
     for row, (position, label) in enumerate(zip(positions, labels, strict=True)):
@@ -117,11 +130,10 @@ def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps:
             elif not np.isfinite(fake).any():
                 notes = ["no samples", ""]
             else:
-                covered = f"{modes[position, column]:.0f} of {total[position]} modes"
-                notes = [
-                    covered + (f"; {outside:,} outside" if outside else ""),
-                    f"{100 * quality[position, column]:.0f} % high quality",
-                ]
+                beyond = [f"{outside:,} outside"] if outside else []
+                covered = [] if modes is None else [f"{modes[position, column]:.0f} of {total[position]} modes"]
+                good = "" if quality is None else f"{100 * quality[position, column]:.0f} % high quality"
+                notes = ["; ".join(covered + beyond), good]
             set_title(ax, f"step {axis[column]:,}", notes)
         name, seed = plain(str(results["recipe"].values[position]), 22), results["seed"].values[position]
         axes[row, 0].set_ylabel(f"{name}\nrun {label}, seed {seed}")

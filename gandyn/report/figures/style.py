@@ -1,20 +1,22 @@
-"""What the figures have in common: the style, the colours, and the drawing of lines, labels and titles."""
+"""What the figures have in common: how they show themselves, style, colours, lines, labels and titles."""
 
 import functools
+import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
+import matplotlib.figure
 import matplotlib.style
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from gandyn.analysis import stats
+from gandyn.analysis import reading
+from gandyn.text import printable
 
 STYLE = Path(__file__).parents[1] / "gandyn.mplstyle"
 
@@ -33,6 +35,11 @@ COLORS = {
     "gen": "#E69F00",
     "total": "#009E73",
 }
+
+GAIN = "#56B4E9"
+"""What G could gain in the duality gap."""
+
+LOSS_LABELS = {"loss_disc": "discriminator's loss", "loss_gen": "generator's loss", "loss_total": "sum of losses"}
 
 # A standard error from eight independent scrambles: Student's t with 7 degrees of freedom.
 T7 = 2.365
@@ -53,25 +60,43 @@ _HOW = {
 _P = ParamSpec("_P")
 
 
-def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Draws in the package's style whatever the caller's settings, and leaves those alone."""
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that pyplot knows nothing of, and that shows itself where a notebook's cell ends with it."""
 
-    @functools.wraps(draw)
-    def styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
-        with matplotlib.style.context(["default", STYLE]):
-            figure = draw(*args, **kwargs)
-            # The first tick of an axis is made when it is asked for, from the settings that hold then; others copy it.
-            for ax in figure.axes:
-                ax.get_xticklabels()
-                ax.get_yticklabels()
-        return figure
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
-    return styled
+
+def draws(*metrics: str) -> Callable[[Callable[_P, Figure]], Callable[_P, Figure]]:
+    """Makes a figure's function draw in the package's style whatever the caller's settings, and leave those alone.
+
+    Args:
+        metrics: what the figure shows of the recorded metrics, kept as its attribute ``draws``. A metric that no figure
+            shows has a default curve in the report.
+    """
+
+    def decorate(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+        @functools.wraps(draw)
+        def styled(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+            with matplotlib.style.context(["default", STYLE]):
+                figure = draw(*args, **kwargs)
+                # The first tick of an axis is made when it is asked for, from the settings of then; others copy it.
+                for ax in figure.axes:
+                    ax.get_xticklabels()
+                    ax.get_yticklabels()
+            return figure
+
+        styled.draws = metrics  # pyright: ignore[reportAttributeAccessIssue]
+        return styled
+
+    return decorate
 
 
 def plain(label: str, width: int = 40) -> str:
     """A label from the data as plain text: no mathematics between dollar signs, wrapped, at most two lines."""
-    lines = textwrap.wrap(stats.printable(label), width, max_lines=2, placeholder=" …") or ["(no label)"]
+    lines = textwrap.wrap(printable(label), width, max_lines=2, placeholder=" …") or ["(no label)"]
     return "\n".join(lines).replace("$", r"\$")
 
 
@@ -122,6 +147,14 @@ def draw_line(
         ax.fill_between(step[bounded], low[bounded], high[bounded], color=color, alpha=0.22, linewidth=0)
 
 
+def quartiles(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Median, lower and upper quartile over runs (R, S) -> (S,) each: entries of x itself, for infinity has no mean."""
+    result = np.full((3, x.shape[1]), np.nan)
+    for s in np.flatnonzero(~np.isnan(x).all(axis=0)):
+        result[:, s] = np.quantile(x[~np.isnan(x[:, s]), s], [0.5, 0.25, 0.75], method="inverted_cdf")
+    return result[0], result[1], result[2]
+
+
 def aside(n: int, width: float, ratio: float = 0.6180339887) -> NDArray:
     """Offsets (n,) that spread points over a width, evenly however many there are: golden ratio multiples, modulo 1.
 
@@ -131,8 +164,9 @@ def aside(n: int, width: float, ratio: float = 0.6180339887) -> NDArray:
 
 
 def as_list(recipe: str | Sequence[str] | None, results: xr.Dataset) -> list[str]:
+    """The recipes asked for: one, several, or all."""
     if recipe is None:
-        return stats.recipes(results)
+        return reading.recipes(results)
     return [recipe] if isinstance(recipe, str) else list(recipe)
 
 
@@ -158,7 +192,7 @@ def runs_by_name(results: xr.Dataset, recipe: str | Sequence[str] | None, run: i
     ValueError for a run that is not of the recipe.
     """
     if run is None:
-        return {name: stats.runs_of(results, name) for name in as_list(recipe, results)}
+        return {name: reading.runs_of(results, name) for name in as_list(recipe, results)}
     position = position_of(results, run)
     name = str(results["recipe"].values[position])
     if recipe is not None and [name] != as_list(recipe, results):
@@ -167,7 +201,7 @@ def runs_by_name(results: xr.Dataset, recipe: str | Sequence[str] | None, run: i
 
 
 def until_failure(results: xr.Dataset, metric: str) -> NDArray:
-    """A metric (R, S) with nothing from a divergence on, also where `stats.FAILURE` has a value for it."""
+    """A metric (R, S) with nothing from a divergence on, also where a failed run counts as something."""
     failed = np.asarray(results["finite"].values, float) == 0
     return np.where(failed, np.nan, np.asarray(results[metric].values, float))
 
@@ -179,7 +213,14 @@ def run_label(results: xr.Dataset, position: int) -> str:
 
 def unit(results: xr.Dataset, position: int) -> str:
     """' (nats)' where the value of the run's game is in nats."""
-    return " (nats)" if str(results["loss"].values[position]) in stats.IN_NATS else ""
+    return " (nats)" if reading.in_nats(results)[position] else ""
+
+
+def metric_label(results: xr.Dataset, metric: str) -> str:
+    """'Jensen-Shannon divergence, lower bound (nat)': a metric's long name with its unit, else its name."""
+    attrs = results[metric].attrs
+    label, units = str(attrs.get("long_name", "")) or metric, str(attrs.get("units", ""))
+    return plain(label if units in ("", "1") or units in label else f"{label} ({units})")
 
 
 def count(n: int, noun: str = "run") -> str:
