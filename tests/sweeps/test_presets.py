@@ -10,7 +10,8 @@ import pytest
 
 import gandyn
 from gandyn import cli
-from gandyn.gan import dynamics, gan
+from gandyn.gan import step
+from gandyn.gan.game import make_game
 from gandyn.sweeps import presets, runner, sweep_file
 from gandyn.sweeps.presets import PRESETS
 
@@ -40,11 +41,12 @@ def test_every_one_trains(name):
     config = dataclasses.replace(
         config, gen_width=8, disc_width=8, batch_size=16, dataset_size=min(config.dataset_size, 64)
     )
-    hparams = jax.tree.map(jnp.float32, hparams)
-    state = haste.jit(gan.init, static_argnums=0)(config, hparams, target, jax.random.key(0))
-    step = haste.jit(dynamics.step, static_argnums=0)
+    game = make_game(target, config, hparams)
+    game = dataclasses.replace(game, hparams=jax.tree.map(jnp.float32, game.hparams))
+    state = haste.jit(step.init)(game, jax.random.key(0))
+    advance = haste.jit(step.step)
     for _ in range(2):
-        state = step(config, hparams, target, state)
+        state = advance(game, state)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.logged)))
 
 
@@ -70,7 +72,7 @@ def test_pacgan(kind, modes, std, m):
     assert (config.packing, config.dataset_size, made.num_steps) == (m, 100_000, 400_000)
     assert (hparams.lr_gen, hparams.lr_disc, hparams.beta1_gen, hparams.beta1_disc) == (1e-4, 1e-4, 0.8, 0.8)
     assert len(made.seeds) == 10
-    shapes = jax.eval_shape(lambda: gan.init(config, hparams, target, jax.random.key(0)).params)
+    shapes = jax.eval_shape(lambda: step.init(make_game(target, config, hparams), jax.random.key(0)).params)
     sizes = [leaf.shape for leaf in jax.tree.leaves(shapes.disc) if len(leaf.shape) == 2]
     assert sorted(sizes) == sorted([(2 * m, 1000), (200, 1000), (200, 1000), (200, 1)])
 
