@@ -234,9 +234,13 @@ class Ensemble:
         runs = self.rows.reshape(len(self.devices), -1)[:, span].ravel()
         return runs[runs < self.num_runs]
 
+    def keep(self, tree: Any) -> Any:
+        """A copy, which outlives `advance`."""
+        return _copy(tree)
+
     def keep_params(self, states: State) -> Players:
         """A copy of all parameters, which outlives `advance`."""
-        return _copy(states.params)
+        return self.keep(states.params)
 
     def one(self, tree: Any, run: int) -> Any:
         """The entry of one run in a tree over padded runs, on the first device alone."""

@@ -18,6 +18,7 @@ from gandyn.gan.config import loss_of
 from gandyn.gan.targets import GaussianMixture, Target
 from gandyn.results.spec import GroupSpec, StoredField
 from gandyn.sweeps import sweep, training
+from gandyn.sweeps.states import Start
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
 from gandyn.truth.derived import truth_of
@@ -27,8 +28,10 @@ _REPLAY = ("gandyn", "jax", "jaxlib", "flax", "optax")
 """Packages whose version decides a run's bits."""
 
 
-def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> GroupSpec:
-    """What a group will record at these steps."""
+def group_spec(
+    group: Group, steps: Sequence[int], measure_config: MeasureConfig, start: Start | None = None
+) -> GroupSpec:
+    """What a group will record at these steps; `start`: what its runs start from."""
     settings = [setting for setting, _ in group.runs]
     distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
     own = {key: _of_setting(setting) for key, setting in distinct.items()}
@@ -37,6 +40,7 @@ def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig
     plans = [plan for plan in training.plans(measure_config, game.target) if plan is not None]
     gather = lambda of: {name: one for plan in plans for name, one in of(plan, game).items()}  # noqa: E731
     coords = {name: [one["fields"][name] for one in of_runs] for name in of_runs[0]["fields"]}
+    coords |= {} if start is None else {"init_from": start.origins}
     constants = {}
     for name, (dims, _, attrs) in of_runs[0]["constants"].items():
         values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])

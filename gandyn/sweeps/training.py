@@ -7,23 +7,23 @@ looks whether it is asked to stop, reports, and writes. How work is cut changes 
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from gandyn import truth
-from gandyn.gan.gan import State
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan.state import State
+from gandyn.gan.targets import Target
 from gandyn.results.checkpoints import Checkpoint, Checkpoints
 from gandyn.results.manifest import Progress
 from gandyn.results.writer import Writer
 from gandyn.sweeps import cost, ensemble
+from gandyn.sweeps.parts import described
 from gandyn.sweeps.interrupts import Stop, Stopped
 from gandyn.sweeps.sweep import Group
 from gandyn.truth import measure
-from gandyn.truth.measure import MeasureConfig, Measurement, Past
+from gandyn.truth.measure import Measured, MeasureConfig, Past
 
 PIECE_SECONDS = 1.0
 """What is given to the devices at once takes about so long."""
@@ -111,6 +111,7 @@ class Training:
       record: takes (position of the step in the schedule, metrics, fields) of a measurement.
       report: is told of progress.
       stop: is asked whether to go on.
+      start: what the players start from (`states.Start`); None draws them.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Training:
         record: Callable[[int, dict[str, np.ndarray], dict[str, np.ndarray]], None],
         report: Report,
         stop: Stop,
+        start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._group, self._schedule, self._report, self._stop = group, schedule, report, stop
         self._record_to = record
@@ -142,9 +144,19 @@ class Training:
         self._pending: tuple[int, Any, tuple[dict, dict]] | None = None
         report(group.label, 0)
         self._states: State = self._many.init(self._runs)
+        if start is not None:
+            self._start_from(start)
         self._past = Past(*[self._many.keep_params(self._states)] * 2) if schedule.deep_every else None
         self.step = 0
         self.recorded = 0
+
+    def _start_from(self, start: Mapping[str, np.ndarray]) -> None:
+        own = self._states.params, self._states.stats
+        given = jax.tree.unflatten(jax.tree.structure(own), [start[name] for name in sorted(start)])
+        params, stats = self._many.place(given)
+        self._states = self._states.replace(params=params, stats=stats)
+        if self._states.average is not None:
+            self._states = self._states.replace(average=self._many.keep(self._states.variables.gen))
 
     def like(self) -> Any:
         """Arrays of the shapes and types that a checkpoint of this group has."""
@@ -158,6 +170,10 @@ class Training:
         typed = ensemble.wrap_keys(host, (self._states, self._past))
         self._states, self._past = self._many.place(typed)
         self.step, self.recorded = checkpoint.step, checkpoint.recorded
+
+    def state_of(self, run: int) -> State:
+        """The state of one run, on the first device."""
+        return self._many.one(self._states, run)
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on from here, as copies on the host; waits for the devices."""
@@ -177,7 +193,7 @@ class Training:
           Stopped: at a safe point, where a checkpoint can be taken.
         """
         for index in range(self.recorded, len(self._schedule.steps)):
-            self._advance_to(self._schedule.steps[index])
+            self.advance_to(self._schedule.steps[index])
             # The devices are busy with this chunk while the last measurement is written.
             measurement = self._measure()
             if self._flush():
@@ -186,7 +202,8 @@ class Training:
             self._pending = index, measurement, deep
         self._flush()
 
-    def _advance_to(self, step: int) -> None:
+    def advance_to(self, step: int) -> None:
+        """Trains up to a step."""
         pace = self._paces["advance"]
         while self.step < step:
             self._stop.check()
@@ -271,6 +288,7 @@ def train(
     stop: Stop,
     checkpoints: Checkpoints | None = None,
     checkpoint_every: float = 60.0,
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Trains and records one group of a results folder, from its last checkpoint.
 
@@ -283,16 +301,17 @@ def train(
       stop: is asked whether to go on.
       checkpoints: where states are kept; None keeps none.
       checkpoint_every: seconds between them, at least; one is always taken at the end, and when stopped.
+      start: what the players start from; None draws them.
 
     Raises:
       Stopped: after a checkpoint.
     """
-    before, start = writer.progress(index), time.monotonic()
-    training = Training(group, schedule, lambda i, *what: writer.write(index, i, *what), report, stop)
-    last_checkpoint = last_note = start
+    before, began = writer.progress(index), time.monotonic()
+    training = Training(group, schedule, lambda i, *what: writer.write(index, i, *what), report, stop, start)
+    last_checkpoint = last_note = began
 
     def note(status: str, step: int | None = None) -> None:
-        spent = before.wall_time_s + time.monotonic() - start
+        spent = before.wall_time_s + time.monotonic() - began
         writer.note(index, Progress(status, training.step if step is None else step, spent))
 
     def save() -> None:
