@@ -301,7 +301,10 @@ class TestNormalization:
     @pytest.mark.parametrize("std", [0.05, 0.01, 0.003])
     @pytest.mark.parametrize(("norm", "reference"), [("batch", over_batch), ("layer", over_features)])
     def test_a_collapsed_batch_keeps_its_spread(self, norm, reference, std):
-        """E x^2 - (E x)^2 in float32 is off by 1 / 18 % in the logits, 4 / 31 % in the gradient at 0.01 / 0.003."""
+        """With E x^2 - (E x)^2 over the batch, logits are off by 0.04 / 0.8 / 6.7 %, the gradient by 0.1 / 1.8 / 11 %.
+
+        Over features there is nothing to lose here: either form passes.
+        """
         module = networks.Discriminator("mlp", 64, 2, "tanh", "he_normal", norm=norm)
         x = collapsed(std)
         variables = module.init(jax.random.key(0), x)

@@ -111,7 +111,7 @@ class _Body(nn.Module):
         if self.norm == "batch":
             return BatchNorm(not train, self.norm_momentum, self.norm_epsilon, self.norm_unbiased)(y)
         if self.norm == "layer":
-            # Around the mean, for the reason that `BatchNorm` gives.
+            # Around the mean, as `BatchNorm`: a sample's features seldom have a mean far above their std, but may.
             return nn.LayerNorm(epsilon=self.norm_epsilon, use_fast_variance=False)(y)
         return y
 
