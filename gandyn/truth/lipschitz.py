@@ -22,15 +22,15 @@ def climb(
 ) -> tuple[jax.Array, jax.Array]:
     """Local maxima of a function from (N, I) to (N,), by pattern search (Hooke & Jeeves 1961).
 
-    From each point (N, I) at once: eight directions in every coordinate plane (2i, 2i + 1), the best of them taken if
-    it is better, else the step halved. It needs no gradient: the slope of a piecewise linear D is constant between its
-    jumps.
+    From each point (N, I) at once: eight directions in every coordinate plane (2i, 2i + 1), and in that of the last two
+    where I is odd, the best of them taken if it is better, else the step halved. It needs no gradient: the slope of a
+    piecewise linear D is constant between its jumps.
 
     Returns:
       The points (N, I) and their values (N,), nowhere below those at the start.
     """
     num, size = points.shape
-    directions = jnp.asarray(np.kron(np.eye(size // 2), _COMPASS), points.dtype)
+    directions = jnp.asarray(_directions(size), points.dtype)
 
     def move(carry: tuple[jax.Array, ...], _: None) -> tuple[tuple[jax.Array, ...], None]:
         points, values, step = carry
@@ -45,6 +45,17 @@ def climb(
     start = points, function(points), jnp.full(num, step, points.dtype)
     (points, values, _), _ = jax.lax.scan(move, start, None, length=num_steps)
     return points, values
+
+
+def _directions(size: int) -> np.ndarray:
+    """Unit vectors (M, size) that `climb` tries."""
+    if size == 1:
+        return np.array([[1.0], [-1.0]])
+    directions = np.kron(np.eye(size // 2), _COMPASS)
+    if size % 2 == 0:
+        return directions
+    last = np.pad(_COMPASS, ((0, 0), (size - 2, 0)))
+    return np.concatenate([np.pad(directions, ((0, 0), (0, 1))), last])
 
 
 def lower(

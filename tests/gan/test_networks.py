@@ -217,27 +217,40 @@ class TestInitializers:
 
 
 class TestShapes:
-    @pytest.mark.parametrize("net", networks.GENERATORS)
     @pytest.mark.parametrize("event", [(), (1,), (3,), (4, 2, 3)])
-    def test_of_any_event(self, net, event):
-        gen = networks.Generator(net, 8, 2, "relu", "he_normal", event_shape=event)
-        points, _ = gen.init_with_output(jax.random.key(0), jnp.ones((5, 3)))
-        assert points.shape == (5, *event)
-        assert gen != networks.Generator(net, 8, 2, "relu", "he_normal", event_shape=(7,))
-        for disc in networks.DISCRIMINATORS:
-            module = networks.Discriminator(disc, 8, 2, "relu", "he_normal")
-            logits, variables = module.init_with_output(jax.random.key(0), points)
+    def test_of_any_event(self, event):
+        for net in networks.GENERATORS:
+            gen = networks.Generator(net, 8, 2, "relu", "he_normal", event_shape=event)
+            points, _ = jax.eval_shape(gen.init_with_output, jax.random.key(0), jnp.ones((5, 3)))
+            assert points.shape == (5, *event)
+        for net in networks.DISCRIMINATORS:
+            disc = networks.Discriminator(net, 8, 2, "relu", "he_normal")
+            logits, _ = jax.eval_shape(disc.init_with_output, jax.random.key(0), jnp.ones((5, *event)))
             assert logits.shape == (5,)
-            np.testing.assert_array_equal(logits, module.apply(variables, points.reshape(5, -1)))
+
+    def test_coordinates_keep_their_order(self):
+        gen = networks.Generator("affine", 8, 0, "relu", "he_normal", event_shape=(2, 3))
+        disc = networks.Discriminator("bilinear", 8, 0, "relu", "he_normal")
+        kernel, slope = np.arange(6, dtype=np.float32), np.arange(1, 7, dtype=np.float32)
+        dense = {"kernel": kernel[None, :], "bias": np.zeros(6, np.float32)}
+        points = gen.apply({"params": {"Dense_0": dense}}, jnp.ones((1, 1)))
+        np.testing.assert_array_equal(points, [[[0, 1, 2], [3, 4, 5]]])
+        assert disc.apply({"params": {"Dense_0": {"kernel": slope[:, None]}}}, points) == kernel @ slope
 
     @pytest.mark.parametrize("num_classes", [0, 2])
     def test_lipschitz_bound_holds_in_any_dimension(self, num_classes):
         disc = networks.Discriminator("mlp", 8, 2, "leaky_relu", "he_normal", num_classes=num_classes)
-        x = jax.random.normal(jax.random.key(1), (200, 2, 3))
-        labels = jnp.zeros(200, jnp.int32) if num_classes else None
-        variables = disc.init(jax.random.key(0), x, labels)
-        slopes = jax.grad(lambda x: jnp.sum(disc.apply(variables, x, labels)))(x)
-        assert float(jnp.linalg.norm(slopes.reshape(200, -1), axis=1).max()) <= float(disc.lipschitz(variables))
+        x = np.random.default_rng(1).standard_normal((200, 2, 3)).astype(np.float32)
+        labels = np.zeros(200, np.int32) if num_classes else None
+
+        @jax.jit
+        def both(x):
+            variables = disc.init(jax.random.key(0), x, labels)
+            slopes = jax.grad(lambda x: jnp.sum(disc.apply(variables, x, labels)))(x)
+            return jnp.max(jnp.linalg.norm(slopes.reshape(200, -1), axis=1)), disc.lipschitz(variables)
+
+        slope, bound = both(x)
+        assert 0.1 * bound < slope <= bound
 
 
 def collapsed(std: float, seed: int = 0):
@@ -288,7 +301,10 @@ class TestNormalization:
     @pytest.mark.parametrize("std", [0.05, 0.01, 0.003])
     @pytest.mark.parametrize(("norm", "reference"), [("batch", over_batch), ("layer", over_features)])
     def test_a_collapsed_batch_keeps_its_spread(self, norm, reference, std):
-        """E x^2 - (E x)^2 in float32 is off by 1 / 18 % in the logits, 4 / 31 % in the gradient at 0.01 / 0.003."""
+        """With E x^2 - (E x)^2 over the batch, logits are off by 0.04 / 0.8 / 6.7 %, the gradient by 0.1 / 1.8 / 11 %.
+
+        Over features there is nothing to lose here: either form passes.
+        """
         module = networks.Discriminator("mlp", 64, 2, "tanh", "he_normal", norm=norm)
         x = collapsed(std)
         variables = module.init(jax.random.key(0), x)
@@ -356,7 +372,7 @@ class TestFeatures:
         x = np.random.default_rng(0).standard_normal((6, 2)).astype(np.float32)
         variables = self.DISC.init(jax.random.key(0), x)
         assert set(variables) == {"params"}
-        logits, aux = self.DISC.apply(variables, x, mutable=["aux"])
+        logits, aux = networks.call(self.DISC, variables, jnp.asarray(x), mutable=("aux",))
         last = variables["params"]["Dense_2"]
         assert aux["aux"]["features"].shape == (6, 8)
         np.testing.assert_allclose(aux["aux"]["features"] @ last["kernel"][:, 0] + last["bias"][0], logits, rtol=1e-5)

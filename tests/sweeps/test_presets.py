@@ -10,7 +10,8 @@ import pytest
 
 import gandyn
 from gandyn import cli
-from gandyn.gan import dynamics, gan
+from gandyn.gan import step
+from gandyn.gan.game import make_game
 from gandyn.sweeps import presets, runner, sweep_file
 from gandyn.sweeps.presets import PRESETS
 
@@ -26,7 +27,7 @@ def made_of(name: str) -> tuple[gandyn.Sweep, gandyn.Setting]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_one_is_a_run(name):
     made, _ = made_of(name)
-    assert made.num_steps >= 10_000
+    assert made.num_steps >= 5_000
     assert made.num_steps % made.measure_every == 0
 
 
@@ -40,11 +41,12 @@ def test_every_one_trains(name):
     config = dataclasses.replace(
         config, gen_width=8, disc_width=8, batch_size=16, dataset_size=min(config.dataset_size, 64)
     )
-    hparams = jax.tree.map(jnp.float32, hparams)
-    state = haste.jit(gan.init, static_argnums=0)(config, hparams, target, jax.random.key(0))
-    step = haste.jit(dynamics.step, static_argnums=0)
+    game = make_game(target, config, hparams)
+    game = dataclasses.replace(game, hparams=jax.tree.map(jnp.float32, game.hparams))
+    state = haste.jit(step.init)(game, jax.random.key(0))
+    advance = haste.jit(step.step)
     for _ in range(2):
-        state = step(config, hparams, target, state)
+        state = advance(game, state)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.logged)))
 
 
@@ -66,10 +68,11 @@ def test_pacgan(kind, modes, std, m):
     assert (config.gen_width, config.gen_depth, config.gen_norm, config.gen_activation) == (400, 4, "batch", "relu")
     assert (config.disc_net, config.disc_width, config.disc_depth, config.maxout_pieces) == ("maxout", 200, 3, 5)
     assert (config.initializer, config.latent_dim, config.batch_size) == ("normal_0.02", 2, 100)
+    assert (config.norm_momentum, config.norm_epsilon) == (0.95, 1e-4)
     assert (config.packing, config.dataset_size, made.num_steps) == (m, 100_000, 400_000)
     assert (hparams.lr_gen, hparams.lr_disc, hparams.beta1_gen, hparams.beta1_disc) == (1e-4, 1e-4, 0.8, 0.8)
     assert len(made.seeds) == 10
-    shapes = jax.eval_shape(lambda: gan.init(config, hparams, target, jax.random.key(0)).params)
+    shapes = jax.eval_shape(lambda: step.init(make_game(target, config, hparams), jax.random.key(0)).params)
     sizes = [leaf.shape for leaf in jax.tree.leaves(shapes.disc) if len(leaf.shape) == 2]
     assert sorted(sizes) == sorted([(2 * m, 1000), (200, 1000), (200, 1000), (200, 1)])
 
@@ -83,13 +86,56 @@ def test_alpha_gan(name, loss):
     assert (config.loss, config.gen_width, config.gen_depth, config.gen_activation) == (loss, 400, 4, "relu")
     assert (config.disc_width, config.disc_depth, config.disc_activation) == (200, 4, "leaky_relu")
     assert (hparams.lr_gen, hparams.beta1_disc, hparams.beta2_gen, config.batch_size) == (1e-4, 0.9, 0.99, 128)
-    assert (made.num_steps, len(made.seeds)) == (156_000, 200)
+    assert (made.num_steps, len(made.seeds)) == (400 * 391, 200)  # epochs of ceil(50,000 / 128) batches
+    assert (config.initializer, config.bias_initializer) == ("pytorch", "matching")
 
 
 def test_wgan():
     _, (_, _, config, hparams) = made_of("wgan")
     assert (config.disc_optimizer, hparams.lr_disc, hparams.clip_bound) == ("rmsprop", 5e-5, 0.01)
-    assert (config.disc_steps, config.penalty, config.batch_size) == (5, "clip", 64)
+    assert (config.disc_steps, config.penalties, config.batch_size) == (5, ("clip",), 64)
+    assert (config.initializer, config.bias_initializer) == ("pytorch", "matching")
+
+
+@pytest.mark.parametrize("kind", ["ring", "grid"])
+def test_veegan_in_both_readings(kind):
+    _, (_, target, plain, numbers) = made_of(f"veegan_gan_{kind}")
+    _, (_, other_target, mean_logit, other_numbers) = made_of(f"veegan_gan_{kind}_mean_logit")
+    assert (plain.loss, mean_logit.loss) == ("non_saturating", "mean_logit")
+    assert plain == dataclasses.replace(mean_logit, loss="non_saturating")
+    np.testing.assert_array_equal(target.means, other_target.means)
+    assert numbers.as_dict() == other_numbers.as_dict()
+
+
+def test_consensus():
+    """TensorFlow 1's RMSprop: mean square from one, eps in the root."""
+    _, (_, _, config, hparams) = made_of("consensus")
+    assert (config.gen_optimizer, config.disc_optimizer, config.rule) == ("rmsprop_tf1", "rmsprop_tf1", "consensus")
+    assert (hparams.lr_gen, hparams.beta2_disc, hparams.eps_gen, hparams.adjustment) == (1e-4, 0.9, 1e-10, 10.0)
+
+
+def test_ode_gan():
+    _, (_, _, config, hparams) = made_of("ode_gan")
+    assert (config.initializer, config.rule, hparams.gradient_norm_weight) == ("haiku", "runge_kutta", 0.14)
+
+
+def test_bourgan():
+    """The covariance in its code is 0.01, hence a std of 0.1."""
+    made, (_, target, config, _) = made_of("bourgan_gan")
+    assert (target.num_modes, float(target.stds[0]), config.dataset_size) == (25, np.float32(0.1), 1_250)
+    assert (config.gen_activation, config.disc_activation) == ("leaky_relu_0.1", "leaky_relu_0.1")
+    assert (config.latent_dim, config.initializer, made.num_steps) == (25, "pytorch", 5_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("convergence", (1, 1)), ("mode_collapse", (15, 1)), ("divergence", (1, 15))]
+)
+def test_duality_gap(name, steps):
+    """D : G updates of the three regimes; Keras's defaults."""
+    _, (_, target, config, hparams) = made_of(f"duality_gap_{name}")
+    assert (config.disc_steps, config.gen_steps) == steps
+    assert float(jnp.linalg.norm(target.means[3])) == pytest.approx(2 / 1.414, rel=1e-6)
+    assert (hparams.eps_gen, hparams.eps_disc, config.initializer) == (1e-7, 1e-7, "glorot_uniform")
 
 
 def test_flags_and_files_win_over_a_preset(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gandyn.gan.gan import Config
 
-from gandyn.gan import gan, networks
+from gandyn.gan import networks
+from gandyn.gan.config import Config, discriminator_of
 from gandyn.truth import lipschitz
 
 SMALL = functools.partial(Config, disc_width=8)
@@ -47,9 +47,7 @@ INFINITE = {
 def variables_of(config: Config, seed: int = 0):
     """D with random biases, scales and running statistics, too."""
     labels = jnp.zeros(1, jnp.int32) if config.num_classes else None
-    start = jax.eval_shape(
-        gan.discriminator(config).init, jax.random.key(0), jnp.zeros((1, 2 * config.packing)), labels
-    )
+    start = jax.eval_shape(discriminator_of(config).init, jax.random.key(0), jnp.zeros((1, 2 * config.packing)), labels)
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -69,7 +67,7 @@ def bounds(config: Config, variables, seed: int = 0, num_steps: int = 0) -> tupl
     def largest(variables, label):
         def disc(x):
             labels = jnp.full(len(x), label) if config.num_classes else None
-            return gan.discriminate(config, variables, x.reshape(-1, 2), labels)
+            return networks.call(discriminator_of(config), variables, x, labels)[0]
 
         if num_steps:
             return lipschitz.lower(disc, points, num_steps)
@@ -78,7 +76,7 @@ def bounds(config: Config, variables, seed: int = 0, num_steps: int = 0) -> tupl
     @haste.jit
     def both(variables):
         each = jax.lax.map(functools.partial(largest, variables), jnp.arange(max(1, config.num_classes)))
-        return jnp.max(each), lipschitz.upper(gan.discriminator(config), variables)
+        return jnp.max(each), lipschitz.upper(discriminator_of(config), variables)
 
     low, high = both(variables)
     return float(low), float(high)
@@ -103,7 +101,7 @@ class TestUpper:
 
     @pytest.mark.parametrize("name", INFINITE)
     def test_infinite(self, name):
-        assert lipschitz.upper(gan.discriminator(INFINITE[name]), {}) == np.inf
+        assert lipschitz.upper(discriminator_of(INFINITE[name]), {}) == np.inf
 
     def test_a_module_that_does_not_say_is_unbounded(self):
         assert lipschitz.upper(nn.Dense(1), {"params": {}}) == np.inf
@@ -147,7 +145,7 @@ class TestUpper:
             found = []
             for config, kernels, _ in cases:
                 params = {f"Dense_{i}": {"kernel": jnp.asarray(kernels[i], jnp.float32)} for i in range(2)}
-                module = gan.discriminator(dataclasses.replace(config, disc_depth=1))
+                module = discriminator_of(dataclasses.replace(config, disc_depth=1))
                 found.append(lipschitz.upper(module, {"params": params}))
             return found
 
@@ -171,7 +169,7 @@ class TestUpper:
         each = [variables_of(FINITE["leaky_relu"], seed) for seed in range(2)]
         each.append(jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), each[0]))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        upper = functools.partial(lipschitz.upper, gan.discriminator(FINITE["leaky_relu"]))
+        upper = functools.partial(lipschitz.upper, discriminator_of(FINITE["leaky_relu"]))
         got, alone = map(np.asarray, haste.jit(lambda all, one: (jax.vmap(upper)(all), upper(one)))(stacked, each[1]))
         assert got[1] == pytest.approx(alone, rel=1e-5)
         assert got[0] != got[1]
@@ -218,8 +216,16 @@ class TestLower:
         points = jnp.asarray([[0.0, 0.0], [1.0, 0.0], [0.5, 0.0]])
         assert np.isnan(haste.jit(functools.partial(lipschitz.lower, disc))(points))
 
-    def test_climb_never_goes_down(self):
-        points = jnp.asarray(np.random.default_rng(0).normal(size=(20, 4)), jnp.float32)
+    @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+    def test_directions_reach_every_coordinate(self, size):
+        directions = lipschitz._directions(size)
+        np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1.0)
+        for unit in (*np.eye(size), *-np.eye(size)):
+            assert np.isclose(directions, unit, atol=1e-12).all(axis=1).any()
+
+    @pytest.mark.parametrize("size", [1, 3, 4])
+    def test_climb_never_goes_down(self, size):
+        points = jnp.asarray(np.random.default_rng(0).normal(size=(20, size)), jnp.float32)
         function = lambda x: -jnp.sum((x - 1.0) ** 2, axis=1)  # noqa: E731
         found, values = haste.jit(lambda points: lipschitz.climb(function, points, 0.5, 40))(points)
         assert np.all(values >= function(points))

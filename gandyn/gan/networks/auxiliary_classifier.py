@@ -35,5 +35,5 @@ class AuxiliaryClassifier(nn.Module):
         class_logits = Dense(self.num_classes, self.kernel_init, name="classes")(x)
         for name, value in (("features", x), ("class_logits", class_logits)):
             if not self.is_initializing():
-                self.sow("aux", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+                self.sow("aux", name, value)
         return Dense(1, self.kernel_init, name="source")(x)[:, 0]

@@ -73,7 +73,8 @@ def call(
       event_shape: of one sample's output: () of D's, the target's of G's.
 
     Returns:
-      The output (B, *event_shape) and those of the `mutable` collections that it has.
+      The output (B, *event_shape) and those of the `mutable` collections that it has; "aux" holds arrays, where a
+      module has `self.sow("aux", "features", h)`, by the names given there.
 
     Raises:
       ValueError: the output is not one floating array of that shape, or there are labels that it does not take.
@@ -89,7 +90,13 @@ def call(
     else:
         out, after = module.apply(variables, x, **keywords), {}
     _check_output(module, player, out, (len(x), *event_shape))
-    return out, dict(after)  # pyright: ignore[reportArgumentType, reportReturnType]
+    # `sow` collects what is sown in a tuple; of one call there is one.
+    unwrap = lambda sown: sown[-1] if isinstance(sown, tuple) else sown  # noqa: E731
+    after = {
+        name: jax.tree.map(unwrap, value, is_leaf=lambda node: isinstance(node, tuple)) if name == "aux" else value
+        for name, value in dict(after).items()  # pyright: ignore[reportArgumentType]
+    }
+    return out, after  # pyright: ignore[reportReturnType]
 
 
 def _check_output(module: nn.Module, player: str, out: Any, shape: tuple[int, ...]) -> None:

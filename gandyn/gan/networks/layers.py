@@ -186,7 +186,7 @@ class BatchNorm(nn.Module):
 
     Mean and variance are those of the batch, or with `use_running_average` the running ones. The variance is the mean
     square *around the mean*: E x^2 - (E x)^2, which `flax.linen.BatchNorm` takes unless told otherwise, loses in
-    float32 what a collapsed generator's batch has of it (mean 4, std 0.01: D's gradient is wrong by 3 %).
+    float32 what a collapsed generator's batch has of it (mean 4, std 0.01: G's gradient is wrong by 2 to 3 %).
 
     Attributes:
       momentum: of the running statistics, running <- momentum * running + (1 - momentum) * batch. 0.9 is PyTorch's

@@ -111,7 +111,7 @@ class _Body(nn.Module):
         if self.norm == "batch":
             return BatchNorm(not train, self.norm_momentum, self.norm_epsilon, self.norm_unbiased)(y)
         if self.norm == "layer":
-            # Around the mean, for the reason that `BatchNorm` gives.
+            # Around the mean, as `BatchNorm`: a sample's features seldom have a mean far above their std, but may.
             return nn.LayerNorm(epsilon=self.norm_epsilon, use_fast_variance=False)(y)
         return y
 
@@ -129,7 +129,7 @@ class _Body(nn.Module):
                 y = ACTIVATIONS[self.activation](y)
             x = x + y if self.net == "residual" and x.shape == y.shape else y
         if not self.is_initializing():  # everything is mutable then, and what is made is kept
-            self.sow("aux", "features", x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+            self.sow("aux", "features", x)
         return x
 
     def _input(self, x: jax.Array, one_hot: jax.Array | None) -> jax.Array:
