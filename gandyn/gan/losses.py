@@ -415,8 +415,6 @@ _BUILT_IN = (
         gen=_auxiliary_classifier_gen,
         reference="Odena et al. 2017 (AC-GAN), with the non-saturating loss; D's module sows class_logits (B, classes)",
         numbers=_SMOOTHING | {"class_weight": Number(1.0, 0, text="weight of the cross entropy of the labels")},
-        critic=_logistic_critic,
-        optimum="2 JSD(p, q) - log 4 less the cross entropies, with the head as it is",
         units="nat",
         logistic=True,
         aux=True,

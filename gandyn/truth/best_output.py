@@ -18,19 +18,15 @@ in float32, without branches: it is traced in the loss's numbers and runs under 
 """
 
 import math
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import sigmoid
 
-
-class Disc(Protocol):
-    """D's loss: (real outputs (B,), fake outputs (B,), numbers) -> (), minimized."""
-
-    def __call__(self, real_logits: Any, fake_logits: Any, numbers: Any, /) -> Any: ...  # noqa: D102
-
+from gandyn.gan.number import HParams
 
 _BEND = 4.0  # log ratios are spaced evenly up to about here, by a factor beyond
 _REACH = 80.0  # sigmoid(-80) is a float32 still; at 88 it is none
@@ -76,18 +72,18 @@ class _Sides(NamedTuple):
     fake_slope: jax.Array
 
 
-def single(disc: Disc, numbers: Any, real: jax.Array, fake: jax.Array) -> jax.Array:
+def single(disc: Callable[..., jax.Array], numbers: HParams, real: jax.Array, fake: jax.Array) -> jax.Array:
     """A loss at batches of one sample each, elementwise: outputs (N,), (N,) -> (N,)."""
     return jax.vmap(lambda s, t: disc(s[None], t[None], numbers))(real, fake)
 
 
-def starting_point(disc: Disc, numbers: Any, outputs: jax.Array) -> jax.Array:
+def starting_point(disc: Callable[..., jax.Array], numbers: HParams, outputs: jax.Array) -> jax.Array:
     """Of some outputs (N,) the one next to zero at which the loss is a finite number; the least |s| if nowhere."""
     defined = jnp.isfinite(single(disc, numbers, outputs, outputs))
     return outputs[jnp.argmin(jnp.where(defined, jnp.abs(outputs), jnp.abs(outputs) + jnp.inf))]
 
 
-def _sides(disc: Disc, numbers: Any, outputs: jax.Array, start: jax.Array) -> _Sides:
+def _sides(disc: Callable[..., jax.Array], numbers: HParams, outputs: jax.Array, start: jax.Array) -> _Sides:
     """`_Sides` at outputs (N,)."""
     real = lambda s: disc(s[None], start[None], numbers)  # noqa: E731
     fake = lambda s: disc(start[None], s[None], numbers)  # noqa: E731
@@ -96,7 +92,9 @@ def _sides(disc: Disc, numbers: Any, outputs: jax.Array, start: jax.Array) -> _S
     return _Sides(of_real, of_fake, real_slope, fake_slope)
 
 
-def integrand(disc: Disc, numbers: Any, log_ratio: jax.Array, outputs: jax.Array, start: jax.Array) -> jax.Array:
+def integrand(
+    disc: Callable[..., jax.Array], numbers: HParams, log_ratio: jax.Array, outputs: jax.Array, start: jax.Array
+) -> jax.Array:
     """h(s), up to a constant, at log ratios (N,) and outputs (N,), and the size of what it sums: (2, N)."""
     here = jnp.full_like(outputs, 1) * start
     real = sigmoid(log_ratio) * single(disc, numbers, outputs, here)
@@ -122,7 +120,7 @@ def _lowest_cell(height: jax.Array, slope: jax.Array, wall: jax.Array, size: jax
 
 
 def _solve(
-    disc: Disc, numbers: Any, start: jax.Array, grid: _Sides, log_ratio: jax.Array
+    disc: Callable[..., jax.Array], numbers: HParams, start: jax.Array, grid: _Sides, log_ratio: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The best output at one log ratio, what it is, and its excess: ()."""
     p, q = sigmoid(log_ratio), sigmoid(-log_ratio)
@@ -166,7 +164,7 @@ def _solve(
     return jnp.where(kind < FALLING, output, jnp.nan), kind, excess
 
 
-def tabulate(disc: Disc, numbers: Any) -> Table:
+def tabulate(disc: Callable[..., jax.Array], numbers: HParams) -> Table:
     """Best outputs at `LOG_RATIOS`, for a `disc` that is a mean over single samples (unchecked)."""
     outputs = jnp.asarray(np.sinh(POINTS), jnp.float32)
     start = starting_point(disc, numbers, outputs)
@@ -189,7 +187,7 @@ def _rates(outputs: jax.Array) -> jax.Array:
     return jnp.concatenate([steps[:1], inner, steps[-1:]])
 
 
-def look_up(disc: Disc, numbers: Any, table: Table, log_ratio: jax.Array) -> jax.Array:
+def look_up(disc: Callable[..., jax.Array], numbers: HParams, table: Table, log_ratio: jax.Array) -> jax.Array:
     """Best outputs at any log ratios, of the same shape; NaN where there is none.
 
     By monotone cubics between the nodes; beyond +-80 along a straight line.

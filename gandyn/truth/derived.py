@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn.gan.loss import Loss
+from gandyn.gan.loss import Loss, Outputs
+from gandyn.gan.number import HParams
 from gandyn.truth import best_output, separability
 from gandyn.truth.best_output import ATTAINED, FALLING, LOG_RATIOS, UNDEFINED, Table
 from gandyn.truth.separability import ROUNDING
@@ -33,7 +34,7 @@ class LossTruth:
     """
 
     loss: Loss
-    numbers: Any
+    numbers: HParams
 
     @functools.cached_property
     def critic(self) -> Callable[..., jax.Array] | None:
@@ -119,7 +120,7 @@ class LossTruth:
 
         max_D V is minus the first.
         """
-        if self.critic is None or self.loss.aux:
+        if self.critic is None:
             return np.full(2, np.nan)
         with jax.ensure_compile_time_eval():
             return self._read(self.critic(jnp.asarray(real_log_ratios)), self.critic(jnp.asarray(fake_log_ratios)))
@@ -131,7 +132,7 @@ class LossTruth:
         output is known, and where the loss has no finite value once a mode is missing.
         """
         found = np.full((2, num_modes), np.nan)
-        if self.critic is None or self.loss.aux:
+        if self.critic is None:
             return found
         # Where q is zero the ratio is infinite: two stand-ins, which a finite value does not tell apart.
         infinities = (40.0, 80.0)
@@ -147,36 +148,47 @@ class LossTruth:
 
     def _read(self, real: Any, fake: Any) -> np.ndarray:
         """disc and gen (2,) at outputs of `critic` (N,), (N,)."""
-        losses = (self.loss.disc, self.loss.gen)
         with jax.ensure_compile_time_eval():
             real, fake = jnp.asarray(real), jnp.asarray(fake)
             factor = 1.0 if self.scale is None else self.scale(real, fake)
-            return np.asarray([float(one(factor * real, factor * fake, self.numbers)) for one in losses])
+            real, fake = factor * real, factor * fake
+            if self.loss.aux:
+                # A critic is given, so disc reads logits alone.
+                real, fake = Outputs(real, None, {}), Outputs(fake, None, {})
+                return np.asarray([float(self.loss.disc(real, fake, self.numbers)), np.nan])
+            return np.asarray([float(one(real, fake, self.numbers)) for one in (self.loss.disc, self.loss.gen)])
 
 
-def truth_of(loss: Loss, numbers: Any) -> LossTruth:
+def truth_of(loss: Loss, numbers: HParams | None = None) -> LossTruth:
     """What is known of a loss at given numbers: closed forms where it has them, else derived, else why not.
 
     Args:
-      loss: with `disc` and `gen` as in `losses`; the other fields as far as they are known.
-      numbers: its numbers, concrete: a pytree of scalars.
+      loss: with `disc` and `gen`; its other fields as far as they are known.
+      numbers: at least those that it declares, concrete; the defaults where left out.
     """
-    leaves, tree = jax.tree.flatten(numbers)
-    return _truth(loss, tree, tuple(float(leaf) for leaf in leaves))
+    numbers = loss.defaults if numbers is None else numbers
+    return _truth(loss, tuple(float(getattr(numbers, name)) for name in loss.numbers))
 
 
-@functools.cache
-def critic_of(loss: Loss) -> Callable[..., jax.Array] | None:
-    """(log p/q, numbers) -> D's best output, up to `Loss.scale`, given or derived; None where there is none."""
-    return truth_of(loss, loss.defaults).critic
+@functools.lru_cache(maxsize=1024)
+def _truth(loss: Loss, numbers: tuple[float, ...]) -> LossTruth:
+    return LossTruth(loss, HParams(**dict(zip(loss.numbers, numbers, strict=True))))
 
 
-def separable(loss: Loss, numbers: Any) -> bool:
+def critic_of(loss: Loss) -> Callable[[jax.Array, HParams], jax.Array] | None:
+    """(log p/q of any shape, numbers) -> D's best output, up to `loss.scale`; None where there is none at the defaults.
+
+    To be traced in the numbers: a derived critic is tabulated once wherever this is called in a program, in 10 ms.
+    """
+    return loss.critic or truth_of(loss).critic
+
+
+def separable(loss: Loss, numbers: HParams) -> bool:
     """Whether D's loss is a mean over single samples, E_p a(s) + E_q b(s); `why_not_separable` says what fails."""
     return not why_not_separable(loss, numbers)
 
 
-def why_not_separable(loss: Loss, numbers: Any) -> str:
+def why_not_separable(loss: Loss, numbers: HParams) -> str:
     """Why D's loss is no mean over single samples, "" where it is: as declared, and tried on outputs from -20 to 20."""
     if loss.aux:
         return "the loss reads more of D than its output"
@@ -195,7 +207,7 @@ _jitted_residuals = jax.jit(separability.residuals, static_argnums=0)
 # ---- the largest slope of G's loss
 
 
-def slope_bound(loss: Loss, numbers: Any) -> jax.Array:
+def slope_bound(loss: Loss, numbers: HParams) -> jax.Array:
     """The largest |d gen / d D(G(z))| of a sample over all outputs of D, (); NaN where unbounded or unknown.
 
     As the loss gives it; where that is NaN and gen is a mean over single fake samples, derived: to 1e-6 where it is
@@ -210,7 +222,7 @@ def slope_bound(loss: Loss, numbers: Any) -> jax.Array:
 _jitted_slope_bound = jax.jit(slope_bound, static_argnums=0)
 
 
-def _derived_slope_bound(gen: Callable[..., Any], numbers: Any) -> jax.Array:
+def _derived_slope_bound(gen: Callable[..., Any], numbers: HParams) -> jax.Array:
     """From the slopes on the grid of outputs and, about the largest of them, on a finer one."""
     grid = jnp.asarray(best_output.POINTS, jnp.float32)
     start = best_output.starting_point(gen, numbers, jnp.sinh(grid))
@@ -253,7 +265,7 @@ class _Findings(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _examine(loss: Loss, numbers: Any) -> _Findings:
+def _examine(loss: Loss, numbers: HParams) -> _Findings:
     """`_Findings` of a loss whose `disc` is separable."""
     table = best_output.tabulate(loss.disc, numbers)
     best = table.outputs
@@ -388,7 +400,7 @@ def _of_gen(found: _Findings) -> list[str]:
     return []
 
 
-def _of_claims(loss: Loss, found: _Findings, numbers: Any) -> list[str]:
+def _of_claims(loss: Loss, found: _Findings, numbers: HParams) -> list[str]:
     """Closed forms and claims of the loss that its `disc` and `gen` contradict."""
     problems = []
     best, given = np.asarray(found.table.outputs), np.asarray(found.given)
@@ -408,25 +420,20 @@ def _of_claims(loss: Loss, found: _Findings, numbers: Any) -> list[str]:
     return problems
 
 
-# ---- both together
+# ---- the critic
 
 
-@functools.lru_cache(maxsize=1024)
-def _truth(loss: Loss, tree: Any, leaves: tuple[float, ...]) -> LossTruth:
-    return LossTruth(loss, jax.tree.unflatten(tree, leaves))
-
-
-def _number(of: Callable[..., Any], numbers: Any) -> float:
+def _number(of: Callable[..., Any], numbers: HParams) -> float:
     return float(of(numbers))
 
 
 _look_up = jax.jit(best_output.look_up, static_argnums=0)
 
 
-def _derived_critic(loss: Loss, at: Any, table: Table) -> Callable[..., jax.Array]:
+def _derived_critic(loss: Loss, at: HParams, table: Table) -> Callable[..., jax.Array]:
     """The critic of a loss that gives none: from the table at hand, or from one at other numbers."""
 
-    def critic(log_ratio: jax.Array, numbers: Any = None) -> jax.Array:
+    def critic(log_ratio: jax.Array, numbers: HParams | None = None) -> jax.Array:
         if numbers is None:
             return _look_up(loss.disc, at, table, log_ratio)
         outputs = best_output.look_up(loss.disc, numbers, best_output.tabulate(loss.disc, numbers), log_ratio)

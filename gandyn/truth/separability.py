@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gandyn.gan.number import HParams
 from gandyn.truth.best_output import single
 
 TRIED = (-20.0, -3.0, -1.0, -0.3, 0.0, 0.4, 1.0, 2.5, 15.0)
@@ -15,7 +15,7 @@ ROUNDING = 1e-5
 """Of what is compared: a smaller share is rounding."""
 
 
-def residuals(loss: Callable[..., Any], numbers: Any) -> jax.Array:
+def residuals(loss: Callable[..., jax.Array], numbers: HParams) -> jax.Array:
     """How far a loss is from a mean over single samples, (2,), as a share of the sizes of what is compared.
 
     The mixed second difference of its values on batches of one real and one fake sample; its value on batches less the
