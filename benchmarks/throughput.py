@@ -31,7 +31,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gandyn import truth
 from gandyn.gan import dynamics, gan, targets
 from gandyn.gan.gan import Config, HParams
-from gandyn.sweeps import ensemble
+from gandyn.sweeps import devices, ensemble
 from gandyn.truth.measure import MeasureConfig, Measurement, named
 
 try:
@@ -928,7 +928,7 @@ def write(report: Report, args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse()
     given = {"widths": args.widths, "runs": args.runs, "repeats": [args.repeats]}
-    ensemble.use_every_core()
+    devices.prepare()
     jax.config.update("jax_enable_compilation_cache", False)
     options = configure(args)
     report = Report()

@@ -6,7 +6,7 @@ from typing import Literal
 import xarray as xr
 
 from gandyn.analysis import loss_curves, verdicts
-from gandyn.results import store
+from gandyn.results.reading import open_recorded
 
 
 def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -16,7 +16,7 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
         FileNotFoundError: there is no such folder, or a group of it is missing.
         ValueError: the folder holds no results, or results that are damaged or of another format version.
     """
-    return derive(store.open_results(path))
+    return derive(open_recorded(path))
 
 
 def derive(results: xr.Dataset) -> xr.Dataset:

@@ -13,12 +13,14 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+
+CHECKPOINT_SECONDS = 60.0
+"""Between checkpoints of a group, at least, unless asked otherwise."""
 
 KEPT = 2
 """Checkpoints of a group that are kept: were the newest one damaged, the one before it is used."""
@@ -28,12 +30,12 @@ class Checkpoint(NamedTuple):
     """Attributes:
     step: steps made.
     recorded: measurements recorded before.
-    tree: NumPy arrays over R runs, as they were given to `save`.
+    tree: name -> NumPy array over R runs, as they were given to `save`.
     """
 
     step: int
     recorded: int
-    tree: Any
+    tree: Mapping[str, np.ndarray]
 
 
 class Checkpoints:
@@ -42,10 +44,12 @@ class Checkpoints:
     Args:
       folder: of their own; made at the first `save`.
       identity: text that says what trains; a checkpoint that says otherwise is refused.
+      process: which of several that write checkpoints at once this one is.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, process: int = 0) -> None:
         self._folder = folder
+        self._process = process
         self._identity = identity
         self._manager: Any = None
         self._cleaned = False
@@ -97,7 +101,9 @@ class Checkpoints:
         names = [entry.name for entry in self._folder.iterdir()] if self._folder.is_dir() else []
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
-    def latest(self, like: Any, most_recorded: int, at_most: int | None = None) -> Checkpoint | None:
+    def latest(
+        self, like: Mapping[str, np.ndarray], most_recorded: int, at_most: int | None = None
+    ) -> Checkpoint | None:
         """The newest checkpoint that can be used; None where there is none. Says what is wrong with newer ones.
 
         Args:
@@ -187,7 +193,7 @@ class Checkpoints:
             import orbax.checkpoint as ocp
 
             # Every process writes the checkpoints of its own groups: none waits for another.
-            me = jax.process_index()
+            me = self._process
             alone = ocp.options.MultiprocessingOptions(
                 primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{self._folder.name}-{me}"
             )
@@ -209,9 +215,9 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, identity: str) -> Iterator[Checkpoints]:
+def opened(folder: Path, identity: str, process: int = 0) -> Iterator[Checkpoints]:
     """The checkpoints of a group, closed at the end."""
-    checkpoints = Checkpoints(folder, identity)
+    checkpoints = Checkpoints(folder, identity, process)
     try:
         yield checkpoints
     finally:
@@ -239,9 +245,9 @@ def _checksum_of_about(about: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(about, sort_keys=True).encode())
 
 
-def _checksum(tree: Any) -> int:
-    """Of all entries of all arrays, in order."""
+def _checksum(tree: Mapping[str, np.ndarray]) -> int:
+    """Of all entries of all arrays, in the order of their names."""
     checksum = 0
-    for leaf in jax.tree.leaves(tree):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)  # pyright: ignore[reportArgumentType]
+    for name in sorted(tree):
+        checksum = zlib.crc32(np.ascontiguousarray(tree[name]), checksum)  # pyright: ignore[reportArgumentType]
     return checksum

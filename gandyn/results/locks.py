@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gandyn.text import printable
+
 try:
     import fcntl
 except ImportError:  # no such locks on this platform: nothing is refused there
@@ -81,7 +83,6 @@ def _holder(file: IO[str]) -> str:
     try:
         about = json.load(file)
         command = f" ({about['command']})" if about["command"] else ""
-        text = f"process {int(about['pid'])} on {about['host']}{command}"
-        return "".join(c if c.isprintable() else "?" for c in text)  # a terminal would obey control characters
+        return printable(f"process {int(about['pid'])} on {about['host']}{command}")
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from gandyn.results import locks, store
+from gandyn.results import locks, manifest, store
 from gandyn.text import duration, printable
 
 MOST_GROUPS = 40
@@ -18,7 +18,7 @@ def status(path: str | os.PathLike[str]) -> str:
       FileNotFoundError, ValueError: as `gandyn.open_results`.
     """
     folder = Path(path)
-    manifest = store.read_manifest(folder)
+    about = manifest.read(folder)
     writer = store.reopen(folder)
     noted = {index: writer.progress(index) for index in writer.groups}
     held = locks.held(folder)
@@ -41,7 +41,7 @@ def status(path: str | os.PathLike[str]) -> str:
         )  # fmt: skip
     counts = Counter(row[1] for row in rows)
     lines = [
-        f"{printable(manifest['title']) or folder}: {manifest['status']}",
+        f"{printable(about['title']) or folder}: {about['status']}",
         f"{total and done / total:.0%} of {total:,} run-steps; groups: "
         + ", ".join(f"{count} {state}" for state, count in counts.most_common()),
         "",
@@ -53,6 +53,6 @@ def status(path: str | os.PathLike[str]) -> str:
     if len(shown) < len(rows):
         lines.append(f"({len(rows) - len(shown[:MOST_GROUPS])} groups that are complete or waiting are not shown)")
     lines += ["", *(printable(error) for error in failed)] if failed else []
-    if manifest["status"] in ("interrupted", "failed"):
+    if about["status"] in ("interrupted", "failed"):
         lines += ["", f"to go on: gandyn resume {folder}"]
     return "\n".join(lines)

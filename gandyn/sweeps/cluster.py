@@ -15,8 +15,10 @@ import jax
 from jax.experimental import multihost_utils
 
 from gandyn import checks
+from gandyn.results import manifest as manifests
 from gandyn.results import store
-from gandyn.sweeps import ensemble, interrupts, progress, runner, sweep_file
+from gandyn.results.writer import Writer
+from gandyn.sweeps import devices, interrupts, progress, runner, sweep_file
 from gandyn.sweeps.sweep import Group, Sweep
 
 _LOOK_SECONDS = 0.5
@@ -47,6 +49,7 @@ class Distributed(runner.Engine):
             jax.distributed.initialize(address or None, num_processes, process_id)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"distributed: {error}".splitlines()[0]) from error
+        devices.prepare()  # behind the line above, which comes before jax starts; in front of what starts it
         self.parts = jax.process_count()
         self.leads = jax.process_index() == 0
 
@@ -55,7 +58,7 @@ class Distributed(runner.Engine):
         multihost_utils.sync_global_devices("gandyn")
 
     def train(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
     ) -> list[Exception]:
         """See `Engine`."""
         own = dict(list(groups.items())[jax.process_index() :: jax.process_count()])
@@ -103,15 +106,15 @@ class Ray(runner.Engine):
         self.parts = int(workers)
 
     def train(
-        self, writer: store.Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
+        self, writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
     ) -> list[Exception]:
         """See `Engine`."""
         import ray  # pyright: ignore[reportMissingImports]  an extra
         from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]  an extra
 
         assert writer.folder is not None
-        devices = max(ensemble.MIN_CPU_DEVICES, int(self._cpus))
-        environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(devices)} if not self._gpus else {}}
+        num_devices = max(devices.MIN_CPU_DEVICES, int(self._cpus))
+        environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(num_devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
         task, folder = remote(_train), str(writer.folder.absolute())
         waiting = {task.remote(folder, index, checkpoint_every): index for index in groups}
@@ -137,7 +140,7 @@ class Ray(runner.Engine):
 def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
     """What a task does: train one group from its last checkpoint. Returns what failed."""
     path = Path(folder)
-    sweep_ = sweep_file.parse(store.read_manifest(path)["configuration"])
+    sweep_ = sweep_file.parse(manifests.read(path)["configuration"])
     group = runner.groups_of(path, sweep_)[index]
     writer = store.reopen(path, index)
     return [str(failure) for failure in runner.train_groups(writer, sweep_, {index: group}, False, checkpoint_every)]
@@ -146,7 +149,7 @@ def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
 class _Watch:
     """Reports what other processes note of their groups."""
 
-    def __init__(self, writer: store.Writer, groups: Mapping[int, Group], shown: bool) -> None:
+    def __init__(self, writer: Writer, groups: Mapping[int, Group], shown: bool) -> None:
         self._writer, self._groups = writer, groups
         self._seen = dict.fromkeys(groups, 0)
         ends = {index: writer.groups[index].spec.steps[-1] for index in groups}

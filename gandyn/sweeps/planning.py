@@ -12,7 +12,7 @@ import jax
 import psutil
 
 from gandyn.gan.gan import Config
-from gandyn.sweeps import cost, sweep, sweep_file, training
+from gandyn.sweeps import cost, devices, sweep, sweep_file, training
 from gandyn.sweeps.cost import Calibration, Estimate
 from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.text import duration, printable
@@ -148,6 +148,7 @@ def make(sweep_: Sweep, parts: int = 1, in_memory: bool = False) -> Plan:
       parts: groups that runs of one kind are cut into, at least: for so many processes.
       in_memory: results are kept in memory rather than written.
     """
+    devices.prepare()
     runs = ((setting, seed) for setting in sweep_.settings for seed in sweep_.seeds)
     groups = sweep.plan(runs, functools.partial(training.grids, sweep_.measured), _most_runs(sweep_.settings), parts)
     return Plan(sweep_, tuple(groups), in_memory)

@@ -201,7 +201,7 @@ def test_one_that_cannot_be_read_now_is_not_taken_for_one_that_is_damaged(two, m
 
 
 class Results:
-    """Stands for a `store.Writer` and a `training.Training` of a group with checkpoints at 20 and 30."""
+    """Stands for a `Writer` and a `training.Training` of a group with checkpoints at 20 and 30."""
 
     def __init__(self, recorded):
         self._recorded = np.array(recorded, bool)

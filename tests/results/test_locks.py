@@ -4,29 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from gandyn.results import locks
 
-# By itself: the package would import jax, which these processes have no use for.
-ALONE = f"""
-import sys, time, types
-package = types.ModuleType("gandyn")
-package.__path__ = [{str(Path(locks.__file__).parent)!r}]
-sys.modules["gandyn"] = package
+HOLD = """
+import sys
 from pathlib import Path
-from gandyn import locks
-"""
-HOLD = (
-    ALONE
-    + """
+from gandyn.results import locks
+
 with locks.writer(Path(sys.argv[1]), "gandyn sweep \\x1b[31mfile.toml"):
     print("held", flush=True)
     sys.stdin.read()
 """
-)
 
 
 @pytest.fixture

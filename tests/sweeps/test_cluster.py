@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import gandyn
-from gandyn.results import store
+from gandyn.results import manifest
 from gandyn.truth import measure
 
 pytestmark = pytest.mark.slow
@@ -128,7 +128,7 @@ def test_two_processes_of_jax_distributed(file, whole, tmp_path):
     assert "results:" in lead
     assert "results:" not in other
     assert_same(by_run(out), whole)
-    assert len(store.read_manifest(out)["groups"]) == 4  # each kind cut in two
+    assert len(manifest.read(out)["groups"]) == 4  # each kind cut in two
 
 
 def test_two_processes_of_jax_distributed_extend(file, whole, tmp_path):

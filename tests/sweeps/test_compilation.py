@@ -12,7 +12,7 @@ from gandyn.sweeps import compilation
 
 SCRIPT = """
 import sys, gandyn, jax
-from gandyn import compilation
+from gandyn.sweeps import compilation
 compilation.use_cache()
 print(jax.config.jax_compilation_cache_dir)
 gandyn.run(

@@ -23,7 +23,10 @@ import pytest
 import zarr
 
 import gandyn
-from gandyn.results import checkpoints, locks, status, store
+from gandyn.results import checkpoints, locks, manifest, status, store
+from gandyn.results.manifest import Progress
+from gandyn.results.reading import open_recorded
+from gandyn.results.writer import Writer
 from gandyn.sweeps import runner, sweep_file, training
 
 FILE = """
@@ -61,16 +64,17 @@ FINISH = f"""
 import sys
 from pathlib import Path
 import gandyn
-from gandyn import store, sweep_file
+from gandyn.results import manifest
+from gandyn.sweeps import sweep_file
 file, out = sys.argv[1], Path(sys.argv[2])
 options = dict(checkpoint_every=0, progress=False)
 print("ready", flush=True)
 try:
-    manifest = store.read_manifest(out)
+    manifest.read(out)
     gandyn.resume(out, **options)
 except (FileNotFoundError, ValueError):
     gandyn.run_sweep(sweep_file.make(sweep_file.read(file)), out, overwrite=out.exists(), **options)
-if not store.read_manifest(out)["ends"]:
+if not manifest.read(out)["ends"]:
     gandyn.extend(out, seeds=[3], num_steps={STEPS}, **options)
 """
 
@@ -141,7 +145,7 @@ def assert_same(out, whole):
     again = content(out)
     assert again.keys() == whole.keys()
     assert [name for name in whole if again[name] != whole[name]] == []
-    assert store.read_manifest(out)["status"] == "complete"
+    assert manifest.read(out)["status"] == "complete"
 
 
 # ---- kills
@@ -248,7 +252,7 @@ def test_a_signal_at_any_moment_is_obeyed_within_ten_seconds(home, whole, tmp_pa
             continue
         assert process.returncode in (128 + signum, -signum), errors  # the latter before training begins, or after
         with contextlib.suppress(ValueError):  # before it is made
-            store.open_results(out)
+            open_recorded(out)
     code, _, errors = run(home, *(go_on(out) if (out / "manifest.json").exists() else begin(home, out)))
     assert code == 0, errors
     assert_same(out, whole)
@@ -281,7 +285,8 @@ def test_in_the_middle_of_a_long_chunk_a_checkpoint_is_taken(home, tmp_path, sig
 COMPILING = """
 import sys
 import jax
-from gandyn import cli, ensemble
+from gandyn import cli
+from gandyn.sweeps import ensemble
 def advance(*_):
     print("busy", flush=True)
     jax.block_until_ready(slow(jax.numpy.ones(())))  # as a compiler is: in one call, which returns to no handler
@@ -312,16 +317,17 @@ def test_a_process_that_is_busy_in_compiled_code_is_ended(home, whole, tmp_path)
 TWICE = """
 import os, signal, sys
 import gandyn
-from gandyn import store, sweep_file
+from gandyn.results.writer import Writer
+from gandyn.sweeps import sweep_file
 before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-write = store.Writer.write
+write = Writer.write
 def twice(self, *args):
     write(self, *args)
     if args[1] == 2:
         for _ in range(int(sys.argv[3])):
             os.kill(os.getpid(), signal.SIGINT)
         print("reached", flush=True)
-store.Writer.write = twice
+Writer.write = twice
 try:
     gandyn.run_sweep(sweep_file.make(sweep_file.read(sys.argv[1])), sys.argv[2], checkpoint_every=0, progress=False)
 except KeyboardInterrupt as stop:
@@ -334,7 +340,7 @@ assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == be
 def test_a_second_interrupt_is_immediate_and_the_handlers_of_a_script_come_back(home, whole, tmp_path, times, said):
     code, output, errors = run(home, home / "sweep.toml", tmp_path / "r", times, python=("-c", TWICE))
     assert (code, output.split()) == (0, said), errors
-    assert store.read_manifest(tmp_path / "r")["status"] == "interrupted"
+    assert manifest.read(tmp_path / "r")["status"] == "interrupted"
     code, _, errors = run(home, *go_on(tmp_path / "r"))
     assert code == 0, errors
     assert_same(tmp_path / "r", whole)
@@ -371,13 +377,16 @@ def fill(path, spare):
 FULL = """
 import sys
 from pathlib import Path
-from gandyn import checkpoints, cli, store
+sys.path += ["tests", "tests/sweeps"]
+from gandyn import cli
+from gandyn.results import checkpoints
+from gandyn.results.writer import Writer
 from test_faults import fill
 stage, spare, disk = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 owner, name = {
-    "zarr": (store.Writer, "write"),
+    "zarr": (Writer, "write"),
     "checkpoint": (checkpoints.Checkpoints, "save"),
-    "json": (store.Writer, "note"),
+    "json": (Writer, "note"),
 }[stage]
 whole, calls = getattr(owner, name), []
 def full(*args):
@@ -387,7 +396,7 @@ def full(*args):
     return whole(*args)
 setattr(owner, name, full)
 if stage == "json":
-    from gandyn import training
+    from gandyn.sweeps import training
     training.NOTE_SECONDS = 0
 cli.main(sys.argv[4:])
 """
@@ -397,14 +406,14 @@ cli.main(sys.argv[4:])
 def test_a_full_disk_is_said_and_room_is_all_that_is_needed(home, whole, tmp_path, stage, spare):
     with small_disk(tmp_path / "disk", "30m") as disk:
         arguments = (stage, spare, disk, *begin(home, disk / "r"))
-        code, _, errors = run(home, *arguments, python=("-c", FULL), cwd=Path(__file__).parents[1])
+        code, _, errors = run(home, *arguments, python=("-c", FULL), cwd=Path(__file__).parents[2])
         print(errors)
         assert code == 1
         said = [line for line in errors.splitlines() if line.startswith("gandyn:")]
         assert said
         assert "No space left on device" in said[-1]
         assert "Traceback" not in errors
-        assert store.read_manifest(disk / "r")["status"] == "interrupted"
+        assert manifest.read(disk / "r")["status"] == "interrupted"
         code, _, errors = run(home, *go_on(disk / "r"))  # still full
         assert code == 1, errors
         assert "No space left on device" in errors
@@ -455,7 +464,7 @@ def cut(in_haste, tmp_path_factory):
     """(a sweep that was stopped at step 30, with two checkpoints; the content of the whole of it)."""
     folder = tmp_path_factory.mktemp("cut")
     gandyn.run_sweep(sweep(), folder / "whole", progress=False)
-    write = store.Writer.write
+    write = Writer.write
 
     def stopping(self, group, index, *what):
         write(self, group, index, *what)
@@ -463,7 +472,7 @@ def cut(in_haste, tmp_path_factory):
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.Writer, "write", stopping)
+        patch.setattr(Writer, "write", stopping)
         with pytest.raises(KeyboardInterrupt):
             gandyn.run_sweep(sweep(), folder / "cut", progress=False, checkpoint_every=0)
     assert len(list((folder / "cut" / "checkpoints" / "group-000").iterdir())) == 2
@@ -588,7 +597,7 @@ def test_ctrl_c_after_the_last_safe_point_is_not_swallowed(cut, tmp_path, monkey
 
 def test_a_second_writer_is_refused_readers_are_not_and_the_first_is_not_disturbed(cut, tmp_path, monkeypatch):
     """Two descriptions of one file stand against each other as two processes do."""
-    out, write, tried = shutil.copytree(cut[0], tmp_path / "r"), store.Writer.write, []
+    out, write, tried = shutil.copytree(cut[0], tmp_path / "r"), Writer.write, []
 
     def second(self, *what):
         write(self, *what)
@@ -603,7 +612,7 @@ def test_a_second_writer_is_refused_readers_are_not_and_the_first_is_not_disturb
         assert gandyn.open_results(out).attrs["status"] == "running"
         assert "running" in status.status(out)
 
-    monkeypatch.setattr(store.Writer, "write", second)
+    monkeypatch.setattr(Writer, "write", second)
     assert resumed(out) == []
     assert len(tried) >= 3
     monkeypatch.undo()
@@ -669,7 +678,7 @@ def test_progress_that_says_nothing_that_can_be_is_not_known(cut, tmp_path, note
     out = tmp_path / "r"
     shutil.copytree(cut[0], out)
     edit(out / "group-000.json", lambda about: about.update(noted))
-    assert store.reopen(out).progress(0) == store.Progress()
+    assert store.reopen(out).progress(0) == Progress()
     assert "waiting" in status.status(out)
 
 

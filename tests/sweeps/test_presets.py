@@ -11,7 +11,7 @@ import pytest
 import gandyn
 from gandyn import cli
 from gandyn.gan import dynamics, gan
-from gandyn.sweeps import presets, sweep_file
+from gandyn.sweeps import presets, runner, sweep_file
 from gandyn.sweeps.presets import PRESETS
 
 
@@ -99,7 +99,7 @@ def test_flags_and_files_win_over_a_preset(tmp_path, monkeypatch):
         seen.append(sweep)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.runner, "run_sweep", run)
+    monkeypatch.setattr(runner, "run_sweep", run)
     file = tmp_path / "run.toml"
     file.write_text('preset = "pacgan_2_ring"\nbatch_size = 17\n')
     with pytest.raises(SystemExit):

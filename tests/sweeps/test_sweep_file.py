@@ -16,7 +16,7 @@ import pytest
 from gandyn import cli
 from gandyn.gan import targets
 from gandyn.gan.gan import Config, HParams
-from gandyn.results import store
+from gandyn.results import manifest
 from gandyn.sweeps import planning, presets, records, sweep, sweep_file
 from gandyn.sweeps.sweep import Setting, Sweep
 from gandyn.text import printable
@@ -265,7 +265,7 @@ def test_many_mangled_files_on_the_command_line(tmp_path, capsys):
     with haste.everywhere():
         for number in itertools.islice(small, 12):
             cli.main(["sweep", str(file), "--out", str(out), "--overwrite"])
-            assert store.read_manifest(out)["status"] == "complete", number
+            assert manifest.read(out)["status"] == "complete", number
 
 
 def is_small(file, number: int) -> bool:

@@ -1,49 +1,46 @@
 """How the truth is measured, and which measurements are taken when."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from gandyn import checks
-from gandyn.gan.gan import Config
 from gandyn.truth.coverage import CONVENTIONS
+from gandyn.truth.measure import cheap as cheap_ones
+from gandyn.truth.measure import deep as deep_ones
+from gandyn.truth.measure.measurement import Measurement
 
-CHEAP: dict[str, str] = {
-    "value": "V(D, G) with its standard error, beside the minibatch value",
-    "best_response": "a certified lower bound of max_D V from the density ratio; the lag; JSD",
-    "coverage": "modes, high quality, mode TV, reverse KL, beside real samples; mass, std and offset of each mode",
+MEASUREMENTS: dict[str, Measurement] = {
+    one.name: one
+    for one in (
+        cheap_ones.VALUE,
+        cheap_ones.BEST_RESPONSE,
+        cheap_ones.COVERAGE,
+        deep_ones.BEST_RESPONSE,
+        deep_ones.GAP,
+        deep_ones.TRANSPORT,
+        deep_ones.GRADIENTS,
+        deep_ones.QUALITY,
+        deep_ones.PATH,
+        deep_ones.SPECTRUM,
+    )
 }
-"""Measurements that `measure_every` schedules: name -> what is measured. The losses are always recorded."""
-
-DEEP: dict[str, str] = {
-    "best_response": "max_D V, lag, JSD, TV and triangular discrimination, with more nodes at more bandwidths",
-    "gap": "duality gap max_D V - min_G V, G's best response found by a search over the target's box",
-    "transport": "exact Wasserstein distance W1 between samples; the critic's estimate over D's Lipschitz bounds",
-    "gradients": "both players' true gradients, their cosine with the minibatch's, signal to noise, saturation",
-    "quality": "precision, recall, density, coverage, Frechet, MMD, sliced W2; memorizing of a fixed data set",
-    "path": "distance from the last deep measurement and from the start; path angle and norm on the way between",
-    "spectrum": "eigenvalues of the game Jacobian and spectral radius of the update (seconds a run: few runs)",
-}
-"""Measurements that `deep_every` schedules: name -> what is measured."""
-
-
-class FieldSpec(NamedTuple):
-    """An array kept beside the metrics of a run at a step: names of its axes, their sizes, attributes."""
-
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    attrs: dict[str, str]
+"""Those that can be asked for by name. The losses are always recorded; samples and surfaces where asked for by size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MeasureConfig:
     """How the truth is measured. Static: one program per distinct value."""
 
-    cheap: tuple[Literal["value", "best_response", "coverage"], ...] = ("value", "best_response", "coverage")
-    """What is measured every measure_every steps, beside the losses (`gandyn list cheap`)."""
-    deep: tuple[
-        Literal["best_response", "gap", "transport", "gradients", "quality", "path", "spectrum"], ...
-    ] = ("best_response", "gap", "transport", "gradients", "quality", "path")  # fmt: skip
-    """What is measured every deep_every steps (`gandyn list deep`)."""
+    measurements: "tuple[str | Measurement, ...]" = dataclasses.field(
+        default=("value", "best_response", "coverage"), metadata={"parts": MEASUREMENTS}
+    )
+    """What is measured every measure_every steps, beside the losses (`gandyn list measurements`)."""
+    deep: "tuple[str | Measurement, ...]" = dataclasses.field(
+        default=("best_response_deep", "gap", "transport", "gradients", "quality", "path"),
+        metadata={"parts": MEASUREMENTS},
+    )
+    """What is measured every deep_every steps: the same names, with more nodes."""
     convention: Literal["veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "veegan"
     """How covered modes and high quality are counted (`gandyn list conventions`)."""
     num_nodes: int = 512
@@ -74,16 +71,14 @@ class MeasureConfig:
     """Side of the square grid on which D's output is kept at each measurement."""
 
     def __post_init__(self) -> None:
-        for field, known in (("cheap", CHEAP), ("deep", DEEP)):
-            names = getattr(self, field)
-            if isinstance(names, str) or not isinstance(names, tuple | list):
-                raise ValueError(f"{field}: got {names!r:.200}; allowed: a tuple of {', '.join(known)}")
-            for name in names:
-                checks.choice(field, name, known)
-            # In one order, so that what is asked for in another is the same program.
-            object.__setattr__(self, field, tuple(name for name in known if name in names))
-        if "best_response" in self.cheap and "value" not in self.cheap:
-            raise ValueError("cheap: got 'best_response' without 'value'; allowed: both (the lag is between the two)")
+        for field in ("measurements", "deep"):
+            object.__setattr__(self, field, _ordered(field, getattr(self, field)))
+        both = set(names_of(self.measurements)) & set(names_of(self.deep))
+        if both:
+            raise ValueError(f"deep: got {', '.join(sorted(both))} in measurements, too; allowed: in one of them")
+        for one in of_names(self.measurements):
+            if one.host is not None or one.needs_past:
+                raise ValueError(f"measurements: got {one.name!r}; allowed: in deep, for it is taken in depth alone")
         checks.choice("convention", self.convention, CONVENTIONS)
         for name, (least, most) in _SIZES.items():
             checks.whole(name, getattr(self, name), least, most)
@@ -122,10 +117,41 @@ _SIZES: dict[str, tuple[int, int]] = {
 _MOST_BANDWIDTHS = 16
 
 
-def check(config: Config, measure_config: MeasureConfig) -> None:
-    """Raises ValueError for what each of the two allows alone but not together."""
-    if measure_config.keep_surface and config.minibatch_layer != "none":
+def of_names(given: Iterable[str | Measurement]) -> tuple[Measurement, ...]:
+    """Measurements by name, or as they are."""
+    return tuple(MEASUREMENTS[one] if isinstance(one, str) else one for one in given)
+
+
+def names_of(given: Iterable[str | Measurement]) -> tuple[str, ...]:
+    """Their names."""
+    return tuple(one if isinstance(one, str) else one.name for one in given)
+
+
+def _ordered(field: str, given: Any) -> tuple[str | Measurement, ...]:
+    """Measurements, checked, in one order: what is asked for in another is the same program."""
+    if isinstance(given, str | Measurement) or not isinstance(given, tuple | list):
         raise ValueError(
-            f"keep_surface: got {measure_config.keep_surface}; allowed with minibatch_layer={config.minibatch_layer!r}:"
-            " 0 (D's output at a point depends on the batch around it)"
+            f"{field}: got {given!r:.200}; allowed: a tuple of {', '.join(MEASUREMENTS)}, or a Measurement"
+        )
+    for one in given:
+        if not isinstance(one, Measurement):
+            checks.choice(field, one, MEASUREMENTS)
+        elif one.name in _RESERVED or (one.name in MEASUREMENTS and MEASUREMENTS[one.name] is not one):
+            raise ValueError(f"{field}: got one named {one.name!r}; allowed: a name of its own")
+    names = names_of(given)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{field}: got {', '.join(names)}; allowed: each once")
+    built_in = [name for name in MEASUREMENTS if name in names]
+    return (*built_in, *sorted((one for one in of_names(given) if one.name not in MEASUREMENTS), key=lambda m: m.name))
+
+
+_RESERVED = ("losses", "samples", "surface")
+
+
+def check(game: Any, options: MeasureConfig) -> None:
+    """Raises ValueError for what a GAN and its measuring each allow alone but not together."""
+    if options.keep_surface and game.judges_batches:
+        raise ValueError(
+            f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch around "
+            "it: 0"
         )

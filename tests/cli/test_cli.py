@@ -1,6 +1,7 @@
 """The command line: what it prints, and that wrong input gives one message, exit 2 and nothing written."""
 
 import importlib.util
+import subprocess
 import sys
 
 import haste
@@ -8,7 +9,8 @@ import pytest
 
 import gandyn
 from gandyn import cli
-from gandyn.sweeps import runner, training
+from gandyn.cli import catalogue, commands, gathering
+from gandyn.sweeps import runner, sweep, sweep_file, training
 
 SMALL = """\
 num_steps = 4
@@ -44,7 +46,7 @@ def folder(tmp_path_factory):
     (out / "small.toml").write_text(SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train", lambda *_: None)
-        patch.setattr(cli, "_say_results", lambda _: None)
+        patch.setattr(commands, "say_results", lambda _: None)
         cli.main(["sweep", str(out / "small.toml"), "--loss", "hinge", "--out", str(out / "results")])
     return out / "results"
 
@@ -54,7 +56,7 @@ def planned(monkeypatch):
     """What would have run: (sweep, folder, options) of each call."""
     calls = []
     monkeypatch.setattr(runner, "run_sweep", lambda sweep_, out, **options: calls.append((sweep_, out, options)))
-    monkeypatch.setattr(cli, "_say_results", lambda out: None)
+    monkeypatch.setattr(commands, "say_results", lambda out: None)
     return calls
 
 
@@ -131,6 +133,23 @@ def test_flags_win_over_the_file(small, planned, tmp_path):
     assert planned[1][0].deep_every == 2
 
 
+def test_lists_that_are_given_twice_are_both(small, planned):
+    """And the file may stand behind any option that takes no more words."""
+    cli.main(["run", "--overwrite", str(small), "--seeds", "0:3", "--seeds", "7", "4:6", "--lr-gen", "1e-3"])
+    ((made, _, options),) = planned
+    assert made.seeds == (0, 1, 2, 7, 4, 5)
+    assert options == {"overwrite": True}
+
+
+def test_a_home_folder_is_meant_by_a_tilde(small, planned, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small.write_text('out = "~/file"\n' + SMALL)
+    cli.main(["run", str(small), "--out=~/flag"])
+    cli.main(["run", str(small)])
+    assert [out for _, out, _ in planned] == [tmp_path / "flag", tmp_path / "file"]
+    assert refused(capsys, "run", small, "--out", "") == "out: got ''; allowed: a path"
+
+
 def test_a_field_left_out_is_the_files_and_then_the_default(small, planned):
     cli.main(["run", str(small)])
     cli.main(["run", "--std", "0.1"])
@@ -160,47 +179,53 @@ def test_a_dry_run_says_what_does_not_fit(small, tmp_path, capsys):
 # ---- help
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
-def test_help(command, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
-    assert stop.value.code == 0
-    out, err = capsys.readouterr()
-    assert f"gandyn {command}" in out
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_help_names_every_option_with_what_it_is(command, capsys):
+    cli.main([command, "--help"])
+    text, err = capsys.readouterr()
+    assert text.startswith(f"usage: gandyn {command} ")
     assert err == ""
+    assert max(map(len, text.splitlines())) <= 110
+    for group, options in commands.groups_of(commands.COMMANDS[command]).items():
+        assert f"\n{group}:\n" in text
+        for option in options:
+            assert option.text, option.name
+            shown = option.name.upper() if option.positional else option.flag[2:]
+            assert f"{shown}\n" in text or f"{shown} " in text, option.name
 
 
-@pytest.mark.parametrize(
-    ("command", "options"),
-    [
-        ("run", cli.RunOptions), ("sweep", cli.SweepOptions), ("resume", cli.ResumeOptions),
-        ("extend", cli.ExtendOptions), ("replay", cli.ReplayOptions), ("report", cli.ReportOptions),
-        ("export", cli.ExportOptions),
-    ],
-)  # fmt: skip
-def test_help_names_every_field(command, options, capsys):
-    with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
-    text = capsys.readouterr().out
-    for field in cli._leaves(options):
-        assert "--" + field.replace("_", "-") in text, field
+def test_every_field_of_a_run_is_an_option():
+    """But those whose values no word can give."""
+    flags = {option.name for options in commands.groups_of(commands.COMMANDS["run"]).values() for option in options}
+    assert flags >= {*sweep.FIELDS, *sweep_file.MEASURE_FIELDS, *sweep_file.RUN_FIELDS, "preset", "out", "overwrite"}
+
+
+def test_the_catalogue_is_that_of_the_real_objects():
+    assert gathering.FILE.read_text(encoding="utf-8") == gathering.text(), "run python -m gandyn.cli.gathering"
+
+
+def test_the_version():
+    shown = subprocess.run([sys.executable, "-m", "gandyn", "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"gandyn {gandyn.__version__}\n"
 
 
 def test_the_usage_names_every_command(capsys):
     for arguments in ([], ["--help"], ["-h"]):
         cli.main(arguments)
         text = capsys.readouterr().out
-        for command in cli.COMMANDS:
+        for command in commands.COMMANDS:
             assert f"\n  gandyn {command} " in text
 
 
 def test_list_has_one_line_for_every_entry(capsys):
     cli.main(["list"])
     text = capsys.readouterr().out
-    known = (gandyn.losses.LOSSES, gandyn.penalties.PENALTIES, gandyn.dynamics.DYNAMICS, gandyn.targets.TARGETS)
-    for names in (*known, gandyn.presets.PRESETS, gandyn.networks.GENERATORS, gandyn.networks.NORMS):
-        for name in names:
-            assert f"\n  {name} " in text
+    for kind, names in catalogue.lists().items():
+        assert f"{kind}\n" in text
+        for name, line in names.items():
+            assert f"\n  {name} " in text or f"\n  {name}\n" in text
+            assert line in text
+            assert "\n" not in line
     assert "losses, presets, penalties" in refused(capsys, "list", "loses")
 
 
@@ -213,18 +238,23 @@ def test_list_has_one_line_for_every_entry(capsys):
         (["--loss", "hinges"], ["loss: got 'hinges'; allowed: minimax", "did you mean 'hinge'"]),
         (["--loss=hinges"], ["did you mean 'hinge'"]),
         (["--los", "hinge"], ["--los: no such option (did you mean '--loss'?)"]),
-        (["--no-overwrit"], ["did you mean '--overwrite'"]),
-        (["--num-steps"], ["Missing value", "--num-steps"]),
+        (["--no-overwrit"], ["did you mean '--no-overwrite'"]),
+        (["--num-steps"], ["num_steps: got no value; allowed: a whole number"]),
         (["--dry-run"], ["--dry-run: no such option"]),
         (["--preset", "wgn"], ["preset: got 'wgn'", "did you mean 'wgan'"]),
-        (["--top-k", "maybe"], ["Unrecognized options: maybe"]),
+        (["--top-k", "maybe"], ["gandyn run: got 'maybe' as well; allowed: one file"]),
+        (["--top-k=maybe"], ["top_k: got 'maybe'; allowed: true, false"]),
+        (["--num-steps", "4", "--num-steps=8"], ["num_steps: got '4', '8'; allowed: one of them"]),
+        (["--lr-gen", "1e-3", "2e-3"], ["gandyn run: got '2e-3' as well; allowed: one file"]),
+        (["--gamma", "0.1"], ["--gamma: no such option"]),
+        (["--using", "none.py"], ["using: got 'none.py'; allowed: a Python file, such as mine.py"]),
         (["--seeds", "5:1"], ["seeds: got []; allowed: at least one"]),
         (["--title", "\ud800"], ["title: got '\\ud800'; allowed: a text"]),
         (["--keep-surface", "100000"], ["keep_surface: got 100,000; allowed: at most 4,096"]),
         (["--seeds", "0:100000000"], ["seeds: got 100,000,000 of them; allowed: at most 1,000,000"]),
         (["--std", "-0.5"], ["std", "-0.5", "above 0"]),
         (["--batch-size", "0"], ["batch_size", "got 0", "at least 1"]),
-        (["--batch-size", "many"], ["batch-size", "many"]),
+        (["--batch-size", "many"], ["batch_size: got 'many'; allowed: a whole number"]),
         (["--seeds", "1.5"], ["seeds", "1.5", "whole numbers"]),
         (["--seeds", "a:b"], ["seeds", "a:b"]),
         (["--seeds", "3:3"], ["seeds", "at least one"]),
@@ -295,8 +325,8 @@ def test_wrong_paths(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("replay FOLDER", "Missing from gandyn replay: --run INT"),
-        ("replay FOLDER --run x", "--run: invalid literal for int() with base 10: 'x' (gandyn replay --help"),
+        ("replay FOLDER", "run: got nothing; allowed: gandyn replay ... --run INT (Number of the run in it)"),
+        ("replay FOLDER --run x", "run: got 'x'; allowed: a whole number"),
         ("replay FOLDER --run 999", "run: got 999; allowed: 0 to 1"),
         ("replay FOLDER --run -1", "run: got -1; allowed: 0 to 1"),
         ("replay FOLDER --run 0 --steps 3:1", "steps: got 1; allowed: a whole number of at least 3"),
@@ -311,10 +341,13 @@ def test_wrong_paths(small, tmp_path, capsys):
         ("extend FOLDER --steps 99999999999", "num_steps: got 99,999,999,999; allowed: at most"),
         ("resume FOLDER --engine ry", "engine: got 'ry'; allowed: local, distributed, ray (did you mean 'ray'?)"),
         ("resume FOLDER --steps 4", "--steps: no such option"),
-        ("show", "Missing from gandyn show: PATH Results folder. (required) (gandyn show --help lists every field)"),
-        ("show FOLDER more", "Unrecognized options: more (gandyn show --help lists every field)"),
+        ("show", "path: got nothing; allowed: gandyn show ... path (Results folder)"),
+        ("show FOLDER more", "gandyn show: got 'more' as well; allowed: one path"),
         ("show --path FOLDER", "--path: no such option"),
-        ("export FOLDER", "Missing from gandyn export: --to {csv,parquet,tensorboard}"),
+        (
+            "export FOLDER",
+            "to: got nothing; allowed: gandyn export ... --to {csv, parquet, tensorboard} (A table, or one log",
+        ),
         ("export FOLDER --to parket", "to: got 'parket'; allowed: csv, parquet, tensorboard (did you mean 'parquet'?)"),
         (
             "export FOLDER --to tensorboard --curves",
@@ -328,7 +361,6 @@ def test_wrong_paths(small, tmp_path, capsys):
         ("sweep FILE --engine distributed --num-processes 2 --process-id 5", "process_id: got 5; allowed: at most 1"),
         ("sweep FILE --engine ray --cpus 0", "cpus: got 0.0; allowed: above 0, finite"),
         ("sweep FILE --engine ray", "engine: got 'ray', which is not installed: pip install 'gandyn[ray]'"),
-        ("sweep --dry-run FILE", "FILE: got it behind an option; allowed: first, as gandyn sweep FILE ..."),
         ("rum", "command: got 'rum'; allowed: run, sweep, "),
         ("--verbose", "command: got '--verbose'; allowed: run, sweep, "),
     ],

@@ -1,0 +1,114 @@
+"""Writes `catalogue.json` from the real objects: `python -m gandyn.cli.gathering`. A test says when that is due."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from gandyn.cli import catalogue
+from gandyn.cli.options import Option, options_of
+from gandyn.gan import dynamics, gan, losses, networks, penalties, targets
+from gandyn.gan.gan import Config, HParams
+from gandyn.sweeps import presets, sweep, sweep_file
+from gandyn.sweeps.sweep import Sweep
+from gandyn.truth import coverage, measure
+from gandyn.truth.measure import MeasureConfig
+
+FILE = Path(__file__).with_name(catalogue.FILE)
+
+
+def text() -> str:
+    """What the file is to hold."""
+    options = {
+        "target": _target_options(),
+        "config": options_of(Config),
+        "numbers": options_of(HParams),
+        "measure": options_of(MeasureConfig),
+        "run": _run_options(),
+    }
+    entries = {group: [_entry(option) for option in of_group] for group, of_group in options.items()}
+    return json.dumps({"options": entries, "lists": _lists()}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _entry(option: Option) -> dict[str, Any]:
+    """The fields of an option that are not at their default."""
+    return {
+        field.name: getattr(option, field.name)
+        for field in dataclasses.fields(option)
+        if getattr(option, field.name) != field.default
+    }
+
+
+def _target_options() -> list[Option]:
+    """The kind of target, and what any of them takes; beside each, which targets do and what they have by default."""
+    takers: dict[str, dict[str, Any]] = {name: {} for name in sweep.TARGET_FIELDS}
+    for target, make in targets.TARGETS.items():
+        for name, parameter in inspect.signature(make).parameters.items():
+            takers.setdefault(name, {})[target] = parameter.default
+    del takers["target"]
+    made = [
+        Option(
+            "target",
+            "text",
+            choices=(*targets.TARGETS, "mixture"),
+            default="ring",
+            text="Arrangement of the modes (`gandyn list targets`); mixture takes means (x, y of each) and stds.",
+        )
+    ]
+    for name, defaults in takers.items():
+        given = [value for value in defaults.values() if isinstance(value, int | float | str)]
+        kind = type(given[0]).__name__.replace("str", "text") if given else "float"
+        of = ", ".join(f"{target} ({value})" if value is not None else target for target, value in defaults.items())
+        text = f"Taken by {of or 'mixture'}."
+        made.append(Option(name, kind, many=not given, text=text))  # pyright: ignore[reportArgumentType]
+    return made
+
+
+def _run_options() -> list[Option]:
+    """The fields of a sweep that hold for all its settings, and the protocol that they start from."""
+    seeds = "Whole numbers, and ranges such as 0:64 (0 ... 63): one run of every recipe for each."
+    own = {option.name: option for option in options_of(Sweep)}
+    own["seeds"] = Option("seeds", "text", many=True, default="0:16", text=seeds)
+    start = "A published protocol to start from; what a file or a flag gives wins over it (`gandyn list presets`)."
+    preset = Option("preset", "text", choices=tuple(presets.PRESETS), text=start)
+    return [*(own[name] for name in sweep_file.RUN_FIELDS), preset]
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _lists() -> dict[str, dict[str, str]]:
+    return {
+        "targets": {
+            name: f"{_first_line(make)} Options: {', '.join(inspect.signature(make).parameters)}."
+            for name, make in targets.TARGETS.items()
+        },
+        "losses": {
+            name: f"D minimizes {_first_line(loss.disc)} G minimizes {_first_line(loss.gen)} "
+            f"At the optimum V = {loss.optimum}. {loss.reference}."
+            for name, loss in losses.LOSSES.items()
+        },
+        "presets": {name: preset.reference for name, preset in presets.PRESETS.items()},
+        "penalties": {name: penalty.reference for name, penalty in penalties.PENALTIES.items()},
+        "dynamics": {name: _first_line(step) for name, step in dynamics.DYNAMICS.items()},
+        "optimizers": gan.OPTIMIZERS,
+        "schedules": gan.SCHEDULES,
+        "priors": gan.PRIORS,
+        "instance_noise": gan.INSTANCE_NOISE,
+        "generators": networks.GENERATORS,
+        "discriminators": networks.DISCRIMINATORS,
+        "norms": networks.NORMS,
+        "minibatch_layers": networks.MINIBATCH_LAYERS,
+        "activations": dict.fromkeys(networks.ACTIVATIONS, ""),
+        "initializers": dict.fromkeys(networks.INITIALIZERS, ""),
+        "cheap": measure.CHEAP,
+        "deep": measure.DEEP,
+        "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
+    }
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")
+    print(FILE)

@@ -1,0 +1,66 @@
+"""What is imported and set by what: importing gandyn does nothing, and what answers at once has no need of jax."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "jax", "jaxlib", "flax", "optax", "orbax", "xarray", "pandas", "zarr", "scipy", "matplotlib"
+
+
+def loaded(script: str) -> list[str]:
+    """Which of the heavy packages a new process has imported after a script."""
+    end = f"\nprint('loaded', *(name for name in {HEAVY} if name in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", "import sys\n" + script + end], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout.splitlines()[-1].split()[1:]
+
+
+def test_importing_gandyn_imports_nothing_and_sets_nothing():
+    script = """
+import os, signal, threading, warnings
+before = dict(os.environ), list(sys.path), list(warnings.filters), threading.active_count(), sys.excepthook
+import gandyn
+assert before == (dict(os.environ), list(sys.path), list(warnings.filters), threading.active_count(), sys.excepthook)
+assert [name for name in sys.modules if name.startswith("gandyn")] == ["gandyn"]
+"""
+    assert loaded(script) == []
+
+
+def test_jax_is_as_it_was_after_everything_is_imported():
+    script = """
+import os, jax
+before = dict(os.environ), dict(jax.config.values)
+import gandyn
+for name in gandyn.__all__:
+    getattr(gandyn, name)
+from gandyn.sweeps import cluster, ensemble, runner
+after = {name: jax.config.values[name] for name in before[1]}  # modules of jax bring flags of their own
+assert before == (dict(os.environ), after)
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+"""
+    assert "jax" in loaded(script)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "--help", "--version", "list", "list losses", "list loses", "rum", "show", "run --help", "sweep --help",
+     "resume --help", "export --help", "run --los hinge", "run --loss hinges", "run --lr-gen x", "sweep",
+     "run --seeds 0:3 --title a --title b", "status none"],
+)  # fmt: skip
+def test_answers_that_need_no_jax(arguments):
+    script = f"""
+from gandyn.cli import main
+try:
+    main({arguments.split()})
+except SystemExit as stop:
+    assert stop.code in (0, 2)
+"""
+    allowed = ["zarr", "xarray", "pandas", "scipy"] if arguments.startswith("status") else []
+    assert [name for name in loaded(script) if name not in allowed] == []
+
+
+@pytest.mark.parametrize("room", ["results.store", "results.export", "results.status", "results.checkpoints"])
+def test_results_need_no_jax(room):
+    assert {"jax", "flax", "matplotlib"} & set(loaded(f"import gandyn.{room}")) == set()
