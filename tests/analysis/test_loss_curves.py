@@ -7,7 +7,6 @@ import synthetic
 import xarray as xr
 
 from gandyn.analysis import loss_curves, reading
-from gandyn.gan.losses import of_modes
 
 NAN = float("nan")
 
@@ -28,7 +27,7 @@ def test_looks_converged(results: xr.Dataset):
 
 def two_curves(name: str, num_modes: int, loss: np.ndarray, player: str) -> xr.Dataset:
     """A run that reads these losses, of a loss by name with its curves."""
-    disc, gen = of_modes(name, num_modes)
+    disc, gen = synthetic.of_modes(name, num_modes)
     return xr.Dataset(
         {
             f"loss_{player}": (("run", "step"), np.asarray(loss, float)[None]),
