@@ -385,12 +385,12 @@ def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
         (
             RICH["spectrum"],
             ["eigenvalues"],
-            "hold no eigenvalues; gandyn.run records it with deep_every and 'spectrum'",
+            "hold no eigenvalues; gandyn.run records it with deep_every and 'spectrum' in deep",
         ),
         (
             plots.gradient_snr,
             ["grad_snr_gen", "grad_snr_disc"],
-            "hold no grad_snr_gen; gandyn.run records it with deep_every and 'gradients'",
+            "hold no grad_snr_gen; gandyn.run records it with deep_every and 'gradients' in deep",
         ),
         (RICH["verdict_mosaic"], ["verdict"], r"hold no verdict; gandyn.verdicts.judge\(results\) adds it"),
         (
@@ -401,7 +401,7 @@ def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
         (
             plots.gap_budget,
             ["value_best"],
-            "hold no value_best; gandyn.run records it with 'best_response' among its measurements",
+            "gandyn.run records it with 'best_response' among its measurements",
         ),
         (plots.implied_modes, ["modes"], "hold no modes; gandyn.run records it with 'coverage' among its measurements"),
         (lambda d: plots.distributions(d, "modus"), [], "no metric 'modus' .did you mean 'modes'."),
@@ -635,6 +635,21 @@ class TestDistributions:
         found = np.sort(np.concatenate(points, axis=1)[0])
         np.testing.assert_allclose(found, np.sort(deep["w1"].values[:, 4]), rtol=1e-5)
         assert "6 not measured at the end, but before" in words(figure)
+
+
+def test_the_targets_recorded_samples_are_drawn_where_there_are_any(results: xr.Dataset):
+    few = results.isel(run=[0, 2])
+    shown = np.full((2, 5, 2), np.nan)
+    shown[0] = [[0.1, 0.2]] * 5
+    shown[1, :3] = [[0.3, 0.4]] * 3
+    for known in (few, few.drop_vars(["target_means", "target_stds"])):
+        both = known.assign(target_samples=(("run", "target_sample", "xy"), shown))
+        figure = plots.samples_over_training(both, [0, 2], steps=[4000])
+        drawn = [lines_of(ax, plots.COLORS["real"])[0] for ax in figure.axes[:2]]
+        np.testing.assert_allclose(drawn[0], [[0.1] * 5, [0.2] * 5])
+        np.testing.assert_allclose(drawn[1], [[0.3] * 3, [0.4] * 3])
+    unknown = few.drop_vars(["target_means", "target_stds"])
+    assert lines_of(plots.samples_over_training(unknown, 0).axes[0], plots.COLORS["real"])[0].size == 0
 
 
 class TestCurves:
