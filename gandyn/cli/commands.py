@@ -98,12 +98,12 @@ def _sweep(call: Call) -> None:
 
 def say_results(out: Path) -> None:
     """Prints the table of results, or how far they are where it would be long, and what to do with them."""
-    from gandyn.analysis import opening, stats
+    from gandyn.analysis import opening
     from gandyn.report import page
     from gandyn.results import status
 
     found = opening.open_results(out)
-    many = len(stats.recipes(found)) > MOST_RECIPES
+    many = len(reading.recipes(found)) > MOST_RECIPES
     print(status.status(out) if many else page.summary(found))
     more = f"    a table: gandyn show {out}" if many else ""
     print(f"\nresults: {out}    a page of them: gandyn report {out}{more}")

@@ -8,8 +8,9 @@ from typing import Any
 
 from gandyn.cli import catalogue
 from gandyn.cli.options import Option, options_of
-from gandyn.gan import dynamics, gan, losses, networks, penalties, targets
-from gandyn.gan.gan import Config, HParams
+from gandyn.gan import config, losses, networks, optimizers, penalties, rules, targets
+from gandyn.gan.config import Config
+from gandyn.gan.number import Number
 from gandyn.sweeps import presets, sweep, sweep_file
 from gandyn.sweeps.sweep import Sweep
 from gandyn.truth import coverage, measure
@@ -23,7 +24,7 @@ def text() -> str:
     options = {
         "target": _target_options(),
         "config": options_of(Config),
-        "numbers": options_of(HParams),
+        "numbers": _number_options(),
         "measure": options_of(MeasureConfig),
         "run": _run_options(),
     }
@@ -65,6 +66,20 @@ def _target_options() -> list[Option]:
     return made
 
 
+def _number_options() -> list[Option]:
+    """The numbers that built-in parts declare, each once; those of another part's meaning beside it."""
+    declared: dict[str, list[tuple[str, Number]]] = {}
+    for part, numbers in config.declarations().items():
+        for name, number in numbers.items():
+            declared.setdefault(name, []).append((part, number))
+    made = []
+    for name, of_parts in declared.items():
+        text = of_parts[0][1].text
+        of = ", ".join(f"{part} ({number.default:g})" for part, number in of_parts)
+        made.append(Option(name, "float", text=f"{text[:1].upper()}{text[1:]}. Read by {of}."))
+    return made
+
+
 def _run_options() -> list[Option]:
     """The fields of a sweep that hold for all its settings, and the protocol that they start from."""
     seeds = "Whole numbers, and ranges such as 0:64 (0 ... 63): one run of every recipe for each."
@@ -92,19 +107,20 @@ def _lists() -> dict[str, dict[str, str]]:
         },
         "presets": {name: preset.reference for name, preset in presets.PRESETS.items()},
         "penalties": {name: penalty.reference for name, penalty in penalties.PENALTIES.items()},
-        "dynamics": {name: _first_line(step) for name, step in dynamics.DYNAMICS.items()},
-        "optimizers": gan.OPTIMIZERS,
-        "schedules": gan.SCHEDULES,
-        "priors": gan.PRIORS,
-        "instance_noise": gan.INSTANCE_NOISE,
+        "rules": {name: f"{_first_line(rule.step)} {rule.reference}." for name, rule in rules.RULES.items()},
+        "optimizers": {name: optimizer.reference for name, optimizer in optimizers.OPTIMIZERS.items()},
+        "schedules": config.SCHEDULES,
+        "priors": config.PRIORS,
+        "instance_noise": config.INSTANCE_NOISE,
+        "averages": config.AVERAGES,
         "generators": networks.GENERATORS,
         "discriminators": networks.DISCRIMINATORS,
         "norms": networks.NORMS,
         "minibatch_layers": networks.MINIBATCH_LAYERS,
         "activations": dict.fromkeys(networks.ACTIVATIONS, ""),
         "initializers": dict.fromkeys(networks.INITIALIZERS, ""),
-        "cheap": measure.CHEAP,
-        "deep": measure.DEEP,
+        "bias_initializers": dict.fromkeys(("matching", *networks.BIAS_INITIALIZERS), ""),
+        "measurements": {name: one.text for name, one in measure.MEASUREMENTS.items()},
         "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
     }
 
