@@ -49,7 +49,7 @@ class Options(common.Options):
 
 def train(options: Any) -> xr.Dataset:
     """The results of every recipe under the options."""
-    deep = ("best_response", "gap", "transport", "gradients", "path")
+    deep = ("best_response_deep", "gap", "transport", "gradients", "path")
     return common.run(
         options,
         gandyn.targets.ring(options.num_modes, std=options.std),

@@ -11,6 +11,7 @@ import xarray as xr
 
 import gandyn
 from gandyn import checks, cli
+from gandyn.gan.config import numbers_of
 
 Recipe = tuple[dict[str, Any], dict[str, Any]]
 """What a recipe sets in Config and in HParams."""
@@ -25,12 +26,12 @@ RECIPES: dict[str, Recipe] = {
     "least squares": ({"loss": "least_squares"}, {}),
     "relativistic": ({"loss": "relativistic"}, {}),
     "Wasserstein, clipped": (
-        CRITIC | {"penalty": "clip"} | RMSPROP,
+        CRITIC | {"penalties": ("clip",)} | RMSPROP,
         {"clip_bound": 0.1, "beta2_gen": 0.99, "beta2_disc": 0.99},
     ),
     "Wasserstein, gradient penalty": (
-        CRITIC | {"penalty": "wgan_gp"},
-        {"penalty_weight": 10.0, "beta1_gen": 0.0, "beta1_disc": 0.0, "beta2_gen": 0.9, "beta2_disc": 0.9},
+        CRITIC | {"penalties": ("wgan_gp",)},
+        {"wgan_gp_weight": 10.0, "beta1_gen": 0.0, "beta1_disc": 0.0, "beta2_gen": 0.9, "beta2_disc": 0.9},
     ),
 }
 """Losses as their papers train them. The critics take three steps to a generator step."""
@@ -59,14 +60,19 @@ class Options:
 
 
 def settings(options: Any, recipes: Mapping[str, Recipe], config: Mapping[str, Any], hparams: Mapping[str, Any]):
-    """Label -> (Config, HParams) of the recipes asked for, over what all of them share."""
+    """Label -> (Config, HParams) of the recipes asked for, over what all of them share.
+
+    Of the shared numbers a recipe takes those that its parts read: RMSprop has no first moment.
+    """
     checks.whole("num_seeds", options.num_seeds)
     checks.whole("num_steps", options.num_steps)
     config = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size} | dict(config)
-    return {
-        label: (gandyn.Config(**config | recipes[label][0]), gandyn.HParams(**dict(hparams) | recipes[label][1]))
-        for label in options.recipes
-    }
+    made = {}
+    for label in options.recipes:
+        own = gandyn.Config(**config | recipes[label][0])
+        shared = {name: value for name, value in hparams.items() if name in numbers_of(own)}
+        made[label] = own, gandyn.HParams(**shared | recipes[label][1])
+    return made
 
 
 def rates(options: Any) -> dict[str, float]:

@@ -18,21 +18,25 @@ import xarray as xr
 from common import CRITIC
 
 import gandyn
-from gandyn import truth
 from gandyn.analysis import intervals, reading
-from gandyn.sweeps import ensemble
+from gandyn.gan.config import complete
+from gandyn.sweeps import ensemble, training
+from gandyn.sweeps.sweep import Setting
 
 RECIPES: dict[str, common.Recipe] = {
     "saturating": ({"loss": "minimax"}, {}),
     "non-saturating": ({"loss": "non_saturating"}, {}),
     "least squares": ({"loss": "least_squares"}, {}),
     "Wasserstein, clipped": common.RECIPES["Wasserstein, clipped"],
-    "Wasserstein, gradient penalty": (CRITIC | {"penalty": "wgan_gp"}, {"penalty_weight": 1.0}),
+    "Wasserstein, gradient penalty": (CRITIC | {"penalties": ("wgan_gp",)}, {"wgan_gp_weight": 1.0}),
     "hinge, spectral norm": ({"loss": "hinge", "disc_norm": "spectral"}, {}),
-    "R1": ({"penalty": "r1"}, {"penalty_weight": 0.1}),
-    "relativistic, R1 + R2": ({"loss": "relativistic", "penalty": "r1_r2"}, {"penalty_weight": 0.1}),
+    "R1": ({"penalties": ("r1",)}, {"r1_weight": 0.1}),
+    "relativistic, R1 + R2": (
+        {"loss": "relativistic", "penalties": ("r1", "r2")},
+        {"r1_weight": 0.1, "r2_weight": 0.1},
+    ),
     "packs of two": ({"packing": 2}, {}),
-    "unrolled, five steps": ({"loss": "minimax", "dynamics": "unrolled", "unroll_steps": 5}, {}),
+    "unrolled, five steps": ({"loss": "minimax", "rule": "unrolled", "unroll_steps": 5}, {}),
     "annealed noise": ({"instance_noise": "annealed"}, {"noise_std": 0.3}),
     "top-k": ({"top_k": True}, {"top_k_share": 0.5, "top_k_decay": 0.999}),
 }
@@ -79,22 +83,23 @@ def train(options: Any) -> xr.Dataset:
 
 def costs(made: Mapping[str, tuple[Any, Any]], repeats: int = 5) -> dict[str, float]:
     """Label -> time of a step relative to the first recipe's: medians of turns taken one after the other."""
-    target, measure_config = gandyn.targets.ring(), gandyn.MeasureConfig()
-    size = truth.grid_cells(target, measure_config.bandwidth)
+    target = gandyn.targets.ring()
+    plan, _ = training.plans(gandyn.MeasureConfig(), target)
     num_runs = 2 * len(jax.local_devices())
-    training: dict[str, tuple[ensemble.Ensemble, Any, Any]] = {}
+    trained: dict[str, tuple[ensemble.Ensemble, Any, Any]] = {}
     for label, (config, hparams) in made.items():
-        many = ensemble.make_ensemble(config, measure_config, size, num_runs)
-        runs = many.place(ensemble.stack_runs([target] * num_runs, [hparams] * num_runs, range(num_runs)))
-        training[label] = many, runs, many.advance(many.init(runs), runs, 1)
-    seconds: dict[str, list[float]] = {label: [] for label in training}
+        many = ensemble.make_ensemble(config, plan, num_runs)
+        games = [Setting(label, target, config, complete(config, hparams)).game] * num_runs
+        runs = many.place(ensemble.stack_runs(games, range(num_runs)))
+        trained[label] = many, runs, many.advance(many.init(runs), runs, 1)
+    seconds: dict[str, list[float]] = {label: [] for label in trained}
     for _ in range(repeats):
-        for label, (many, runs, states) in training.items():
+        for label, (many, runs, states) in trained.items():
             jax.block_until_ready(states)
             start = time.perf_counter()
             states = jax.block_until_ready(many.advance(states, runs, 100))
             seconds[label].append(time.perf_counter() - start)
-            training[label] = many, runs, states
+            trained[label] = many, runs, states
     first = statistics.median(next(iter(seconds.values())))
     return {label: statistics.median(times) / first for label, times in seconds.items()}
 

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gandyn.gan.losses import of_modes
+from gandyn.gan.losses import LOSSES
+from gandyn.truth.derived import truth_of
 
 # label of the recipe -> (loss, share of runs that collapse, lag at the end in nats)
 RECIPES = {
@@ -24,6 +25,11 @@ ATTRIBUTES = {
     "mode_tv": {"long_name": "total variation over modes", "units": "1", "failed": "1"},
     "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat", "failed": repr(np.log(2).item())},
 }
+
+
+def of_modes(loss: str, num_modes: int) -> NDArray:
+    """D's and G's loss (2, K) under the best D with k = 1 ... K modes covered evenly."""
+    return truth_of(LOSSES[loss], LOSSES[loss].defaults).of_modes(num_modes)
 
 
 def _modes(rng: np.random.Generator, runs: int, steps: int, share_collapsed: float, num_modes: int) -> NDArray:

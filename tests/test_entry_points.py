@@ -50,10 +50,11 @@ def test_experiment_runs_every_recipe_and_writes_its_page(tmp_path, monkeypatch,
 
 def test_every_recipe_is_valid():
     script = load_experiment()
-    losses = set()
-    for label, (config, hparams) in script["RECIPES"].items():
-        losses.add(gandyn.Config(**config).loss)
-        assert gandyn.HParams(**hparams), label
+    options = script["Options"](recipes=tuple(script["RECIPES"]), **script["PRESETS"]["small"])
+    made = script["common"].settings(options, script["RECIPES"], {}, script["common"].rates(options))
+    for label, (config, hparams) in made.items():
+        assert gandyn.gan.config.complete(config, hparams).lr_gen == pytest.approx(2e-3), label
+    losses = {config.loss for config, _ in made.values()}
     assert losses == {"minimax", "non_saturating", "wasserstein", "hinge", "least_squares", "relativistic"}
 
 

@@ -14,7 +14,8 @@ def answers(results: xr.Dataset) -> list[str]:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    bounds = "" if np.isnan(interval.low) else f" [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    return f"{100 * interval.value:.0f} %{bounds}"
 
 
 def _number(interval: Interval, digits: int = 2) -> str:

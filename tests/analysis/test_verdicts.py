@@ -36,6 +36,11 @@ def made(num_modes: int = 8, /, **curves: Any) -> xr.Dataset:
     )
 
 
+def without_modes(**curves: Any) -> xr.Dataset:
+    """One run of a target that has none."""
+    return made(**curves).drop_vars(["modes", "target_weights"])
+
+
 def with_mass(results: xr.Dataset, mass: NDArray) -> xr.Dataset:
     return results.assign(mode_mass=(("run", "step", "mode"), mass[None]))
 
@@ -192,6 +197,24 @@ class TestWhatIsMissing:
         assert holds.sel(verdict_rule="collapsed") == 1
         assert holds.sel(verdict_rule="cycling") == 0
         assert verdicts.judge(made().drop_vars(["modes", "jsd"]))["verdict"] == "undecided"
+
+    def test_a_target_without_modes_is_judged_by_jsd(self):
+        falls = np.maximum(0.6 - 1.5 * TIME, 0.02) + 0.003 * NOISE
+        assert verdict(without_modes(jsd=falls))[0] == "converged"
+        assert verdict(without_modes(jsd=0.3 + 0.001 * NOISE))[0] == "imprecise"
+        assert verdict(without_modes(jsd=0.6 - 0.5 * TIME))[0] == "still_moving"
+        assert verdict(without_modes(jsd=0.68, lag=0.0, value_best=0.0))[0] == "discriminator_won"
+        lacking = json.loads(verdicts.judge(without_modes())["verdict"].attrs["not_applied"])
+        for name in ("cycling", "collapsed", "partial"):
+            assert lacking[name] == "1 of 1 runs: the target has no modes"
+        # A mixture's padding says the same.
+        padded = made(jsd=falls).drop_vars("modes")
+        padded["target_weights"].values[:] = np.nan
+        assert verdict(padded) == verdict(without_modes(jsd=falls))
+
+    def test_the_runs_coordinate_rule_stays(self):
+        results = made().assign_coords(rule=("run", np.array(["alternating"], object)))
+        assert verdicts.judge(results)["rule"].values.tolist() == ["alternating"]
 
     def test_a_run_alone_may_lack_a_metric(self):
         results = synthetic.make(("non_saturating", "wasserstein, gradient penalty"), samples=0, surface=0)

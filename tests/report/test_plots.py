@@ -1,3 +1,4 @@
+import io
 import itertools
 import math
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from gandyn.analysis import intervals, loss_curves, reading, tables
 from gandyn.report import figures as plots
@@ -317,6 +319,8 @@ def rich() -> xr.Dataset:
 
 
 RICH = {
+    "curves": lambda d: plots.curves(d, "mode_tv"),
+    "curves of one recipe": lambda d: plots.curves(d, "w1", str(d["recipe"].values[0])),
     "gap_budget": plots.gap_budget,
     "implied_modes": plots.implied_modes,
     "tracking": plots.tracking,
@@ -381,12 +385,12 @@ def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
         (
             RICH["spectrum"],
             ["eigenvalues"],
-            "hold no eigenvalues; gandyn.run records it with deep_every and 'spectrum'",
+            "hold no eigenvalues; gandyn.run records it with deep_every and 'spectrum' in deep",
         ),
         (
             plots.gradient_snr,
             ["grad_snr_gen", "grad_snr_disc"],
-            "hold no grad_snr_gen; gandyn.run records it with deep_every and 'gradients'",
+            "hold no grad_snr_gen; gandyn.run records it with deep_every and 'gradients' in deep",
         ),
         (RICH["verdict_mosaic"], ["verdict"], r"hold no verdict; gandyn.verdicts.judge\(results\) adds it"),
         (
@@ -394,8 +398,12 @@ def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
             ["best_loss_disc", "best_loss_gen"],
             "hold no implied_modes_disc; it follows from best_loss_disc",
         ),
-        (plots.gap_budget, ["value_best"], "hold no value_best; gandyn.run records it with 'best_response' among"),
-        (plots.implied_modes, ["modes"], "hold no modes; gandyn.run records it with 'coverage' among"),
+        (
+            plots.gap_budget,
+            ["value_best"],
+            "gandyn.run records it with 'best_response' among its measurements",
+        ),
+        (plots.implied_modes, ["modes"], "hold no modes; gandyn.run records it with 'coverage' among its measurements"),
         (lambda d: plots.distributions(d, "modus"), [], "no metric 'modus' .did you mean 'modes'."),
         (plots.tracking, ["jsd", "w1", "modes"], "none of the losses and metrics"),
     ],
@@ -627,6 +635,79 @@ class TestDistributions:
         found = np.sort(np.concatenate(points, axis=1)[0])
         np.testing.assert_allclose(found, np.sort(deep["w1"].values[:, 4]), rtol=1e-5)
         assert "6 not measured at the end, but before" in words(figure)
+
+
+def test_the_targets_recorded_samples_are_drawn_where_there_are_any(results: xr.Dataset):
+    few = results.isel(run=[0, 2])
+    shown = np.full((2, 5, 2), np.nan)
+    shown[0] = [[0.1, 0.2]] * 5
+    shown[1, :3] = [[0.3, 0.4]] * 3
+    for known in (few, few.drop_vars(["target_means", "target_stds"])):
+        both = known.assign(target_samples=(("run", "target_sample", "xy"), shown))
+        figure = plots.samples_over_training(both, [0, 2], steps=[4000])
+        drawn = [lines_of(ax, plots.COLORS["real"])[0] for ax in figure.axes[:2]]
+        np.testing.assert_allclose(drawn[0], [[0.1] * 5, [0.2] * 5])
+        np.testing.assert_allclose(drawn[1], [[0.3] * 3, [0.4] * 3])
+    unknown = few.drop_vars(["target_means", "target_stds"])
+    assert lines_of(plots.samples_over_training(unknown, 0).axes[0], plots.COLORS["real"])[0].size == 0
+
+
+class TestCurves:
+    def test_median_and_quartiles_over_runs_with_failures_as_the_metric_says(self, rich: xr.Dataset):
+        ax, other = plots.curves(rich, "mode_tv").axes
+        (line,) = lines_of(ax, plots.COLORS["run"])
+        x = np.sort(rich["mode_tv"].values[:6].astype(float), axis=0)
+        assert line[1, 0] == pytest.approx(x[2, 0]), "the third of six, for infinity has no mean"
+        # From its divergence on run 1 counts as 1, the largest there is.
+        failed = np.where(rich["finite"].values[:6] == 0, 1.0, rich["mode_tv"].values[:6].astype(float))
+        np.testing.assert_allclose(line[1], np.sort(failed, axis=0)[2])
+        assert other.get_ylim() == ax.get_ylim()
+        text = words(ax.get_figure())
+        assert "6 runs, 1 diverged" in text
+        assert "total variation over modes" in text
+        plain = rich.assign(mode_tv=rich["mode_tv"].copy())
+        plain["mode_tv"].attrs = {"long_name": "spread of $G$", "units": "furlong"}
+        figure = plots.curves(plain, "mode_tv", "non_saturating")
+        (line,) = lines_of(figure.axes[0], plots.COLORS["run"])
+        last = np.sort(plain["mode_tv"].values[[0, 2, 3, 4, 5], -1].astype(float))
+        assert line[1, -1] == pytest.approx(last[2])
+        assert r"spread of \$G\$ (furlong)" in words(figure)
+
+    def test_runs_without_a_value_are_counted(self, rich: xr.Dataset):
+        some = rich.copy(deep=True)
+        some["w1"].values[6:8] = np.nan
+        some["w1"].values[8, 3] = np.inf
+        figure = plots.curves(some, "w1")
+        assert "6 runs, 2 without a value" in words(figure)
+        assert_tidy(figure)
+        assert np.isfinite(figure.axes[0].get_ylim()).all()
+
+    def test_refuses_what_is_no_metric(self, rich: xr.Dataset):
+        with pytest.raises(ValueError, match=r"no metric 'mode_tvs' \(did you mean 'mode_tv'\?\)"):
+            plots.curves(rich, "mode_tvs")
+        with pytest.raises(ValueError, match="metric: got 'eigenvalues', over run, step, eigenvalue, part"):
+            plots.curves(rich, "eigenvalues")
+
+
+def test_figures_show_themselves_as_a_picture(rich: xr.Dataset):
+    for name in plots.__all__:
+        draw = getattr(plots, name)
+        if callable(draw) and hasattr(draw, "draws"):
+            assert all(isinstance(metric, str) for metric in draw.draws), name
+    figure = plots.curves(rich, "w1", "non_saturating")
+    assert isinstance(figure, Figure)
+    with mpl.rc_context({"savefig.dpi": 50}):
+        shown = figure._repr_png_()
+    picture = Image.open(io.BytesIO(shown))
+    assert picture.format == "PNG"
+    assert picture.size == tuple(int(50 * side) for side in figure.get_size_inches())
+
+
+def test_no_penalty_has_a_name_in_the_mosaic(rich: xr.Dataset):
+    mixed = rich.assign_coords(penalties=("run", np.array(["", "r1+mine"] * 6, object)))
+    figure = plots.verdict_mosaic(mixed, "penalties")
+    assert "none" in words(figure)
+    assert "r1+mine" in words(figure)
 
 
 class TestTracking:

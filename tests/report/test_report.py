@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gandyn import report
-from gandyn.analysis import intervals, loss_curves, reading, tables
+from gandyn.analysis import intervals, loss_curves, opening, reading, tables
 from gandyn.report import facts, sections
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}$"
@@ -249,6 +249,45 @@ def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_p
     assert "every mode is covered, JSD is small" in text
 
 
+@pytest.mark.usefixtures("blank")
+def test_a_metric_of_ones_own_has_a_curve(results: xr.Dataset, tmp_path: Path):
+    few = results.drop_vars(["samples", "surface"]).isel(run=[0, 1, 2, 6, 7])
+    attrs = {"long_name": f"spread {HOSTILE}", "units": "1", "failed": "3"}
+    noise = np.random.default_rng(0).normal(size=few["jsd"].shape)
+    own = few.assign(
+        spread=(("run", "step"), noise, attrs),
+        spread_se=(("run", "step"), np.abs(noise)),
+        nothing=(("run", "step"), np.full(noise.shape, np.nan)),
+        zero=(("run", "step"), 0 * noise),
+    )
+    assert set(sections.undrawn(own)) == {"mode_tv", "reverse_kl", "spread", "nothing", "zero"}
+    sentences, curves = sections.others(own)
+    assert sentences == ["Zero throughout: zero (zero).", "Without a value in any run: nothing (nothing)."]
+    assert [section.heading for section in curves][-1] == f"spread {HOSTILE}"
+    assert curves[-1].caption.endswith("those that diverged counting as 3 from then on.")
+    page, text = read(report.write(own, tmp_path / "report.html"))
+    assert "script" not in page.tags
+    assert "What else was measured" in text
+    assert f"spread {HOSTILE}" in text
+    assert sentences[0] in text
+    # What a metric of one's own is called like must not matter.
+    assert sections.undrawn(few.drop_vars(["mode_tv", "mode_tv_real", "reverse_kl", "reverse_kl_real"])) == []
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_target_without_modes_has_a_report(results: xr.Dataset, tmp_path: Path):
+    of_modes = [str(n) for n in results if "mode" in results[n].dims or "mode" in str(n)]
+    of_modes += ["high_quality", "high_quality_real", "reverse_kl", "reverse_kl_real"]
+    bare = opening.derive(results.isel(run=[0, 1, 2, 6, 7]).drop_vars(of_modes))
+    assert set(bare["verdict"].values) <= {"converged", "imprecise", "still_moving", "diverged", "undecided"}
+    assert "implied_modes_disc" not in bare
+    _, text = read(report.write(bare, tmp_path / "report.html"))
+    assert "Coverage was not measured." in text
+    for heading in ("What a loss curve is made of", "Which loss tracks the truth?", "Samples over training"):
+        assert heading in text
+    assert "nan" not in text.lower()
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_hostile_verdicts_are_inert(results: xr.Dataset, tmp_path: Path):
     rich = synthetic.extended(results.isel(step=[0, 10, 20]).drop_vars(["samples", "surface"])).copy(deep=True)
@@ -306,9 +345,18 @@ def test_summary(results: xr.Dataset):
     assert tables.format_table(tables.table(results)) in text
 
 
-def test_imports_neither_jax_nor_pyplot():
-    code = "import sys, types; sys.modules['gandyn'] = p = types.ModuleType('gandyn'); p.__path__ = ['gandyn']; "
-    code += "import gandyn.report; print(sorted({'jax', 'matplotlib.pyplot'} & set(sys.modules)))"
+def test_the_table_is_a_data_frame(results: xr.Dataset):
+    frame = report.table(results)
+    assert frame.shape == (2, 1 + len(tables.COLUMNS))
+    assert frame.equals(tables.frame(tables.table(results)))
+
+
+def test_every_module_imports_neither_jax_nor_pyplot():
+    code = "import importlib, pkgutil, sys, gandyn.analysis, gandyn.report\n"
+    code += "for room in (gandyn.analysis, gandyn.report):\n"
+    code += "    for module in pkgutil.walk_packages(room.__path__, room.__name__ + '.'):\n"
+    code += "        importlib.import_module(module.name)\n"
+    code += "print(sorted({'jax', 'gandyn.gan', 'gandyn.sweeps', 'matplotlib.pyplot'} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

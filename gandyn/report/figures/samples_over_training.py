@@ -56,7 +56,11 @@ def _has_samples(results: xr.Dataset) -> NDArray:
 
 
 def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
-    """Samples (n, 2) of a run's target, always the same ones; none of a target that is no mixture."""
+    """Samples (n, 2) of a run's target, always the same ones: as recorded, or else drawn from its modes."""
+    if "target_samples" in results:
+        recorded = np.asarray(results["target_samples"].values[run], float)
+        if np.isfinite(recorded).any():
+            return recorded[np.isfinite(recorded).all(axis=1)]
     if "target_means" not in results:
         return np.zeros((0, 2))
     rng = np.random.default_rng(0)

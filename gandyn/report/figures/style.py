@@ -45,16 +45,16 @@ LOSS_LABELS = {"loss_disc": "discriminator's loss", "loss_gen": "generator's los
 T7 = 2.365
 
 # How to get what a figure lacks, for variables that not every dataset has.
-_DEEP = "gandyn.run records it with deep_every and {!r} among MeasureConfig.deep"
+_DEEP = "gandyn.run records it with deep_every and {!r} in deep"
 _HOW = {
     "verdict": "gandyn.verdicts.judge(results) adds it",
     "eigenvalues": _DEEP.format("spectrum"),
     "grad_snr_gen": _DEEP.format("gradients"),
-    "value": "gandyn.run records it with 'value' among MeasureConfig.cheap",
-    "value_batch": "gandyn.run records it with 'value' among MeasureConfig.cheap",
-    "value_best": "gandyn.run records it with 'best_response' among MeasureConfig.cheap",
+    "value": "gandyn.run records it with 'value' among its measurements",
+    "value_batch": "gandyn.run records it with 'value' among its measurements",
+    "value_best": "gandyn.run records it with 'best_response' among its measurements",
     "implied_modes_disc": "it follows from best_loss_disc, which gandyn.run records",
-    "modes": "gandyn.run records it with 'coverage' among MeasureConfig.cheap",
+    "modes": "gandyn.run records it with 'coverage' among its measurements",
 }
 
 _P = ParamSpec("_P")
