@@ -54,8 +54,9 @@ class Call(NamedTuple):
 
 def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     """What a file and flags say together: the sweep, its folder, and whether to replace what is there."""
-    from gandyn.sweeps import sweep_file
+    from gandyn.sweeps import devices, sweep_file
 
+    devices.prepare()  # the process is ours: nothing that a sweep is made of may start jax first
     options: RunOptions = call.options
     content = sweep_file.read(options.file) if options.file is not None else {}
     out, overwrite = content.pop("out", options.out), content.pop("overwrite", options.overwrite)

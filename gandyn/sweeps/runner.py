@@ -467,10 +467,10 @@ def replay(
     Raises:
       FileNotFoundError, ValueError: as `resume`; no such run; steps that it does not have.
     """
+    devices.prepare()
     folder = Path(path)
     manifest, sweep_ = _recorded(folder, anyway)
     writer = store.reopen(folder)
-    devices.prepare()
     groups = groups_of(folder, sweep_)
     index, position = _find(groups, run)
     group = groups[index]

@@ -1,6 +1,7 @@
 """The command line: what it prints, and that wrong input gives one message, exit 2 and nothing written."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -396,3 +397,31 @@ def test_an_export_whose_library_is_missing(kind, module, folder, tmp_path, caps
     assert message.startswith(f"this export needs {module}")
     assert "pip install 'gandyn[" in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"JAX_PLATFORMS": "rocm"}, "JAX_PLATFORMS: got 'rocm'; allowed: a platform that jax finds here"),
+        ({"JAX_NUM_CPU_DEVICES": "0"}, "JAX_NUM_CPU_DEVICES: got 0; allowed: at least 2, or unset"),
+    ],
+)
+def test_an_environment_that_jax_cannot_start_in(environment, message, small, tmp_path):
+    command = [sys.executable, "-m", "gandyn", "run", str(small), "--out", str(tmp_path / "results")]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gandyn: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_run_in_a_new_process_has_nothing_to_warn_of(small, tmp_path):
+    """One device a core though a target is made first; and programs from the cache are loaded without a word."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_", "TF_CPP"))}
+    own["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    for out in ("first", "second"):
+        command = [sys.executable, "-m", "gandyn", "run", str(small), "--out", str(tmp_path / out)]
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
+        lines = [line for line in done.stderr.splitlines() if "run-steps/s" not in line]
+        assert lines == []
