@@ -83,8 +83,6 @@ def test_what_a_make_target_installs(target, wanted):
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     installs = [line.split(" --editable ")[1].split()[0] for line in shown.splitlines() if " --editable " in line]
     assert installs == [wanted]
-        wanted
-    ]
 
 
 def test_it_says_that_it_has_types():
