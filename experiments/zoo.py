@@ -2,33 +2,31 @@
 
 Trains them on a ring of eight and on a grid of twenty-five Gaussians, many seeds each, all with the same networks,
 batch size and number of generator steps, and all but one with the same optimizer; writes a results folder and a figure.
+Presets: small takes a few minutes on two cores, most of them compiling, standard some twenty minutes, large a GPU.
 """
 
 import dataclasses
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import common
 import jax
 import xarray as xr
+from common import CRITIC
 
 import gandyn
-from gandyn import checks, cli, truth
-from gandyn.analysis import stats
+from gandyn import truth
+from gandyn.analysis import intervals, reading
 from gandyn.sweeps import ensemble
 
-CRITIC = {"loss": "wasserstein", "disc_steps": 3}
-RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+RECIPES: dict[str, common.Recipe] = {
     "saturating": ({"loss": "minimax"}, {}),
     "non-saturating": ({"loss": "non_saturating"}, {}),
     "least squares": ({"loss": "least_squares"}, {}),
-    "Wasserstein, clipped": (
-        CRITIC | {"penalty": "clip", "gen_optimizer": "rmsprop", "disc_optimizer": "rmsprop"},
-        {"clip_bound": 0.1, "beta2_gen": 0.99, "beta2_disc": 0.99},
-    ),
+    "Wasserstein, clipped": common.RECIPES["Wasserstein, clipped"],
     "Wasserstein, gradient penalty": (CRITIC | {"penalty": "wgan_gp"}, {"penalty_weight": 1.0}),
     "hinge, spectral norm": ({"loss": "hinge", "disc_norm": "spectral"}, {}),
     "R1": ({"penalty": "r1"}, {"penalty_weight": 0.1}),
@@ -50,82 +48,42 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(common.Options):
     """Options left out are those of the preset."""
 
-    preset: Literal["small", "standard", "large"] = "standard"
-    """small: a few minutes on two cores, most of them compiling; standard: some twenty minutes; large: a GPU's."""
-    recipes: tuple[str, ...] = tuple(RECIPES)
-    """Which of the recipes to run."""
-    num_seeds: int | None = None
-    """Runs of each recipe on each target: seeds 0, 1, 2, ..."""
-    num_steps: int | None = None
-    """Generator updates."""
-    width: int | None = None
-    """Units in each of the two hidden layers of both networks."""
-    batch_size: int = 128
-    """Samples (packs) in a minibatch."""
     lr: float = 1e-3
     """Learning rate of both players."""
     beta1: float = 0.5
     """First-moment decay of both players' Adam."""
     out: Path = Path("runs/zoo")
     """Results folder; the figure is zoo.png in it."""
-    overwrite: bool = False
-    """Replace results that the folder already holds."""
-
-    def filled(self) -> "Options":
-        """With the preset's values where none was given."""
-        missing = {name: value for name, value in PRESETS[self.preset].items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **missing)
 
 
-def settings(options: Options) -> dict[str, tuple[gandyn.Config, gandyn.HParams]]:
+def settings(options: Any) -> dict[str, tuple[gandyn.Config, gandyn.HParams]]:
     """Label -> what is compiled and what is traced, for the recipes asked for."""
-    for label in options.recipes:
-        checks.choice("recipes", label, RECIPES)
-    checks.whole("num_seeds", options.num_seeds)
-    checks.whole("num_steps", options.num_steps)
-    shared = {"gen_width": options.width, "disc_width": options.width, "batch_size": options.batch_size}
-    rates: dict[str, Any] = {
-        "lr_gen": options.lr,
-        "lr_disc": options.lr,
-        "beta1_gen": options.beta1,
-        "beta1_disc": options.beta1,
-    }
-    rates["noise_steps"] = options.num_steps
-    return {
-        label: (gandyn.Config(**shared | RECIPES[label][0]), gandyn.HParams(**rates | RECIPES[label][1]))
-        for label in options.recipes
-    }
+    rates = {"lr_gen": options.lr, "lr_disc": options.lr, "beta1_gen": options.beta1, "beta1_disc": options.beta1}
+    return common.settings(options, RECIPES, {}, rates | {"noise_steps": options.num_steps})
 
 
-def train(options: Options) -> xr.Dataset:
+def train(options: Any) -> xr.Dataset:
     """The results of every recipe on every target."""
-    made = settings(options)
-    num_steps: int = options.num_steps  # pyright: ignore[reportAssignmentType]
-    rows = [(label, name) for label in made for name in TARGETS]
-    return gandyn.run(
-        [TARGETS[name]() for _, name in rows],
-        [made[label][0] for label, _ in rows],
-        [made[label][1] for label, _ in rows],
-        seeds=range(options.num_seeds),  # pyright: ignore[reportArgumentType]
-        num_steps=num_steps,
-        measure_every=max(1, num_steps // 6),
-        out=options.out,
-        recipes=[f"{label}, {name}" for label, name in rows],
-        overwrite=options.overwrite,
+    made = {f"{label}, {name}": parts for label, parts in settings(options).items() for name in TARGETS}
+    return common.run(
+        options,
+        [TARGETS[name]() for _ in options.recipes for name in TARGETS],
+        made,
+        measure_every=max(1, options.num_steps // 6),
         title="Twelve recipes under one protocol",
     )
 
 
-def costs(options: Options, repeats: int = 5) -> dict[str, float]:
+def costs(made: Mapping[str, tuple[Any, Any]], repeats: int = 5) -> dict[str, float]:
     """Label -> time of a step relative to the first recipe's: medians of turns taken one after the other."""
     target, measure_config = gandyn.targets.ring(), gandyn.MeasureConfig()
     size = truth.grid_cells(target, measure_config.bandwidth)
     num_runs = 2 * len(jax.local_devices())
     training: dict[str, tuple[ensemble.Ensemble, Any, Any]] = {}
-    for label, (config, hparams) in settings(options).items():
+    for label, (config, hparams) in made.items():
         many = ensemble.make_ensemble(config, measure_config, size, num_runs)
         runs = many.place(ensemble.stack_runs([target] * num_runs, [hparams] * num_runs, range(num_runs)))
         training[label] = many, runs, many.advance(many.init(runs), runs, 1)
@@ -141,18 +99,18 @@ def costs(options: Options, repeats: int = 5) -> dict[str, float]:
     return {label: statistics.median(times) / first for label, times in seconds.items()}
 
 
-def table(results: xr.Dataset, options: Options, cost: Mapping[str, float]) -> str:
+def table(results: xr.Dataset, options: Any, cost: Mapping[str, float]) -> str:
     """Means over seeds with 95 % intervals, as text."""
     lines = [f"{'':44s} {'modes':>18s} {'high quality':>20s} {'JSD':>22s} {'lag':>22s}   cost"]
     for label in options.recipes:
         for name in TARGETS:
-            runs = stats.runs_of(results, f"{label}, {name}")
+            runs = reading.runs_of(results, f"{label}, {name}")
             cells = []
             for metric, digits in (("modes", 1), ("high_quality", 2), ("jsd", 3), ("lag", 3)):
-                final = stats.final(results, metric)[runs]
-                mean = stats.mean_interval(final[final == final])
+                final = reading.final(results, metric)[runs]
+                mean = intervals.mean_interval(final[final == final])
                 cells.append(f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]")
-            lost = int(stats.diverged(results)[runs].sum())
+            lost = int(reading.diverged(results)[runs].sum())
             lines.append(
                 f"{label + ', ' + name:44s} {cells[0]:>18s} {cells[1]:>20s} {cells[2]:>22s} {cells[3]:>22s}   "
                 f"{cost[label]:.2f}" + (f"   ({lost} diverged)" if lost else "")
@@ -160,25 +118,19 @@ def table(results: xr.Dataset, options: Options, cost: Mapping[str, float]) -> s
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run, time, print the table, draw the figure."""
-    out = Options.out
-    try:
-        options = cli.parse(Options, sys.argv[1:], "python experiments/zoo.py", __doc__ or "").filled()
-        out = options.out
-        results = train(options)
-    except ValueError as error:
-        print(f"zoo: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"interrupted; what was measured so far is in {out}", file=sys.stderr)
-        sys.exit(130)
-    cost = costs(options)
+def tell(results: xr.Dataset, options: Any) -> None:
+    """Times the steps, prints the table, draws the figure."""
+    cost = costs(settings(options))
     print(table(results, options, cost))
     rows = {label: {name: f"{label}, {name}" for name in TARGETS} for label in options.recipes}
     figure = gandyn.plots.gallery(results, rows, costs=cost)
-    figure.savefig(out / "zoo.png", dpi=150)
-    print(f"\nresults: {out}\nfigure:  {out / 'zoo.png'}")
+    figure.savefig(options.out / "zoo.png", dpi=150)
+    print(f"\nresults: {options.out}\nfigure:  {options.out / 'zoo.png'}")
+
+
+def main() -> None:
+    """Run, time, print the table, draw the figure."""
+    common.main("zoo", __doc__, Options, PRESETS, RECIPES, train, tell)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gandyn.analysis import prediction, stats, verdicts
+    from gandyn.analysis import intervals, loss_curves, prediction, reading, tables, verdicts
     from gandyn.analysis.opening import open_results
     from gandyn.gan import losses, networks, penalties, targets
     from gandyn.gan.gan import Config, HParams
@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 _ROOMS = ("analysis", "gan", "report", "results", "sweeps", "truth")
 _MODULES = {
     "export": "results.export",
+    "intervals": "analysis.intervals",
+    "loss_curves": "analysis.loss_curves",
     "losses": "gan.losses",
     "networks": "gan.networks",
     "penalties": "gan.penalties",
     "plots": "report.figures",
     "prediction": "analysis.prediction",
     "presets": "sweeps.presets",
-    "stats": "analysis.stats",
+    "reading": "analysis.reading",
     "sweep": "sweeps.sweep",
+    "tables": "analysis.tables",
     "targets": "gan.targets",
     "verdicts": "analysis.verdicts",
 }
@@ -70,6 +73,8 @@ __all__ = [
     "export",
     "extend",
     "gan",
+    "intervals",
+    "loss_curves",
     "losses",
     "networks",
     "open_results",
@@ -77,15 +82,16 @@ __all__ = [
     "plots",
     "prediction",
     "presets",
+    "reading",
     "replay",
     "report",
     "results",
     "resume",
     "run",
     "run_sweep",
-    "stats",
     "sweep",
     "sweeps",
+    "tables",
     "targets",
     "truth",
     "verdicts",

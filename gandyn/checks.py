@@ -49,6 +49,14 @@ def _holds_bool(value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_bool, value)))
 
 
+def shape(field: str, value: Any, allowed: Collection[int | None]) -> None:
+    """`value` is an array of this shape, None being any size."""
+    got = np.shape(value)
+    if len(got) != len(allowed) or any(want is not None and size != want for size, want in zip(got, allowed)):
+        wanted = ", ".join("N" if size is None else str(size) for size in allowed)
+        raise ValueError(f"{field}: got shape {got}; allowed: ({wanted})")
+
+
 _USUAL = 2.0**53  # whole numbers up to here are numbers to NumPy, too
 
 

@@ -64,8 +64,8 @@ decomposition
 # The noise of the minibatch value, measured against its truth: its mean should be 0.
 
 # %%
-noise = gandyn.stats.sampling_noise(results)
-estimate = gandyn.stats.mean_interval(np.nanmean(noise, axis=1))
+noise = gandyn.loss_curves.sampling_noise(results)
+estimate = gandyn.intervals.mean_interval(np.nanmean(noise, axis=1))
 print(f"mean noise {estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}], sd {np.nanstd(noise):.4f} nats")
 
 # %% [markdown]

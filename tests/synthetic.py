@@ -17,6 +17,14 @@ RECIPES = {
     "wasserstein, gradient penalty": ("wasserstein", 0.1, float("nan")),
 }
 
+# What metrics say of themselves: what a run that diverged counts as, too.
+ATTRIBUTES = {
+    "modes": {"long_name": "modes covered", "units": "modes", "failed": "0"},
+    "high_quality": {"long_name": "high-quality samples", "units": "share", "failed": "0"},
+    "mode_tv": {"long_name": "total variation over modes", "units": "1", "failed": "1"},
+    "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat", "failed": repr(np.log(2).item())},
+}
+
 
 def _modes(rng: np.random.Generator, runs: int, steps: int, share_collapsed: float, num_modes: int) -> NDArray:
     """Covered modes (R, S): rising, with set-backs; a collapsed run falls to one to three at half time."""
@@ -73,7 +81,6 @@ def make(
     loss_disc = np.where(time > 0, -(value + noise[0]), np.nan)
     loss_gen = np.log1p(num_modes / k) - np.where(wasserstein[:, None], 0, lag) + noise[1]
     loss_gen = np.where(time > 0, np.where((losses == "minimax")[:, None], -loss_gen, loss_gen), np.nan)
-    # No metric `penalty`: the coordinate of that name, which every run has, leaves it no room.
     metrics = {
         "loss_disc": loss_disc,
         "loss_gen": loss_gen,
@@ -125,7 +132,7 @@ def make(
             "seed": ("run", np.tile(np.arange(seeds), len(recipes))),
             "recipe": ("run", labels),
             "loss": ("run", losses),
-            "penalty": ("run", np.array(["r1" if "R1" in label else "none" for label in labels], object)),
+            "penalties": ("run", np.array(["r1" if "R1" in label else "" for label in labels], object)),
         },
         attrs={
             "title": "Synthetic: four recipes on a ring of eight",
@@ -153,7 +160,10 @@ def make(
     for row, name in enumerate(("best_loss_disc", "best_loss_gen")):
         best = {str(loss): of_modes(str(loss), num_modes)[row] for loss in set(losses)}
         dataset[name] = (("run", "mode"), np.stack([best[loss] for loss in losses]))
+    dataset["in_nats"] = dataset["logistic"] = ("run", np.where(wasserstein, 0.0, 1.0))
     dataset["equilibrium"] = ("run", np.where(wasserstein, 0.0, -2 * np.log(2)))
+    for name, attrs in ATTRIBUTES.items():
+        dataset[name].attrs = attrs
     return dataset
 
 

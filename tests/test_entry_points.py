@@ -20,6 +20,12 @@ def in_haste():
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def as_scripts_import(monkeypatch):
+    """A script finds what lies beside it."""
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+
+
 def load_experiment(name: str = "loss_vs_value"):
     return runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
 
@@ -87,7 +93,8 @@ def test_the_zoo_draws_its_figure(tmp_path, monkeypatch, capsys):
 
 def test_every_recipe_of_the_zoo_is_valid():
     script = load_experiment("zoo")
-    made = script["settings"](script["Options"]().filled())
+    options = script["Options"](recipes=tuple(script["RECIPES"]), **script["PRESETS"]["small"])
+    made = script["settings"](options)
     assert len(made) == len(set(made.values())) == 12
     assert len({config for config, _ in made.values()}) == 12
 

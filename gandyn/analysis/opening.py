@@ -1,10 +1,11 @@
 """A results folder as it is read: what was recorded, and what follows from it."""
 
 import os
+from typing import Literal
 
 import xarray as xr
 
-from gandyn.analysis import stats, verdicts
+from gandyn.analysis import loss_curves, verdicts
 from gandyn.results.reading import open_recorded
 
 
@@ -21,14 +22,13 @@ def open_results(path: str | os.PathLike[str]) -> xr.Dataset:
 def derive(results: xr.Dataset) -> xr.Dataset:
     """Recorded results with the modes that the losses imply, and a verdict for each run.
 
-    `implied_modes_disc`, `implied_modes_gen` (run, step): `stats.implied_modes`. `verdict` and what stands beside it:
-    `verdicts.judge` under the default rules; judge again for others.
+    `implied_modes_disc`, `implied_modes_gen` (run, step): `loss_curves.implied_modes`, where losses of k of K modes are
+    recorded. `verdict` and what stands beside it: `verdicts.judge` under the default rules; judge again for others.
     """
-    attrs = lambda who: {"long_name": f"modes that {who}'s loss would mean, were D optimal", "units": "modes"}  # noqa: E731
-    implied_disc, implied_gen = stats.implied_modes(results, "disc"), stats.implied_modes(results, "gen")
-    return verdicts.judge(
-        results.assign(
-            implied_modes_disc=(("run", "step"), implied_disc, attrs("D")),
-            implied_modes_gen=(("run", "step"), implied_gen, attrs("G")),
-        )
-    )
+    added = {}
+    players: tuple[tuple[Literal["disc", "gen"], str], ...] = (("disc", "D"), ("gen", "G"))
+    for player, who in players:
+        if f"best_loss_{player}" in results:
+            attrs = {"long_name": f"modes that {who}'s loss would mean, were D optimal", "units": "modes"}
+            added[f"implied_modes_{player}"] = (("run", "step"), loss_curves.implied_modes(results, player), attrs)
+    return verdicts.judge(results.assign(added))

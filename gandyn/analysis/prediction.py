@@ -6,8 +6,8 @@ reverse (Dawid 1984, prequential): in cross-validation each two folds are compar
 tell the two agree, so that an interval over seeds is too narrow. Shapes: R runs, S steps, N rows (runs, or runs at
 some step), F features.
 
-Losses of different kinds are on different scales: give one recipe at a time (`stats.runs_of`), or part of what is told
-is which recipe a run belongs to.
+Losses of different kinds are on different scales: give one recipe at a time (`reading.runs_of`), or part of what is
+told is which recipe a run belongs to.
 """
 
 import math
@@ -20,8 +20,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit
 
-from gandyn.analysis import stats, verdicts
-from gandyn.analysis.stats import UNDEFINED, Estimate
+from gandyn.analysis import intervals, reading, verdicts
+from gandyn.analysis.intervals import UNDEFINED, Interval
 from gandyn.analysis.verdicts import Rules
 
 LOSSES = ("loss_disc", "loss_gen", "loss_total")
@@ -43,7 +43,7 @@ class Prediction(NamedTuple):
     AUC is the chance that of two rows, one of either kind, the one that happened has the higher score; 0.5 is chance.
     """
 
-    auc: Estimate
+    auc: Interval
     n_positive: int
     n_negative: int
     note: str = ""
@@ -52,7 +52,7 @@ class Prediction(NamedTuple):
 class Ranking(NamedTuple):
     """How well a number was told: rank correlation of prediction and truth with its interval over seeds."""
 
-    correlation: Estimate
+    correlation: Interval
     count: int
     note: str = ""
 
@@ -85,14 +85,14 @@ def features(curves: ArrayLike, steps: ArrayLike) -> NDArray:
 
 def auc(
     scores: ArrayLike, labels: ArrayLike, strata: ArrayLike, seeds: ArrayLike, confidence: float = 0.95
-) -> Estimate:
-    """Area under the ROC curve within strata, with its percentile bootstrap interval over seeds, `stats.expanded`.
+) -> Interval:
+    """Area under the ROC curve within strata, with its percentile bootstrap interval over seeds, `intervals.expanded`.
 
     U / (n_1 n_0), Mann & Whitney's U (`scipy.stats.mannwhitneyu`): the share of pairs of a positive and a negative row
     in which the positive has the higher score, ties counting half. Only rows of one stratum are compared. All four
     (N,), labels 0 or 1. Seeds are resampled with all their rows; a resample without a pair counts as 0.5.
 
-    NaN without a pair; no interval from fewer than `stats.MIN_PAIRS` seeds.
+    NaN without a pair; no interval from fewer than `intervals.MIN_PAIRS` seeds.
     """
     scores, labels, strata = np.asarray(scores, float), np.asarray(labels, bool), np.asarray(strata)
     names, cluster = np.unique(np.asarray(seeds), return_inverse=True)
@@ -109,11 +109,11 @@ def auc(
     if pairs[0] == 0:
         return UNDEFINED
     areas = np.divide(won, pairs, out=np.full(len(won), 0.5), where=pairs > 0)
-    if names.size < stats.MIN_PAIRS:
-        return Estimate(float(areas[0]), math.nan, math.nan)
-    tail = (1 - stats.expanded(confidence, n)) / 2
+    if names.size < intervals.MIN_PAIRS:
+        return Interval(float(areas[0]), math.nan, math.nan)
+    tail = (1 - intervals.expanded(confidence, n)) / 2
     low, high = np.quantile(areas[1:], [tail, 1 - tail])
-    return Estimate(float(areas[0]), float(low), float(high))
+    return Interval(float(areas[0]), float(low), float(high))
 
 
 def folds(seeds: ArrayLike, count: int = FOLDS) -> NDArray:
@@ -202,18 +202,18 @@ def _curves(results: xr.Dataset) -> NDArray:
     lacking = [name for name in LOSSES if name not in results]
     if lacking:
         raise ValueError(f"prediction: the results have no {' and no '.join(lacking)}")
-    return np.stack([stats.values(results, name) for name in LOSSES], axis=1)
+    return np.stack([reading.values(results, name) for name in LOSSES], axis=1)
 
 
 def _left_out(results: xr.Dataset) -> tuple[NDArray, str]:
     """Which runs are left out, (R,) bool, for having no loss up to the end; and the note that says so."""
-    out = stats.diverged(results) | (stats.last_step(results) < results.sizes["step"] - 1)
+    out = reading.diverged(results) | (reading.last_step(results) < results.sizes["step"] - 1)
     note = f"{out.sum()} of {out.size} runs left out: diverged or interrupted, so without a loss at the end"
     return out, note if out.any() else ""
 
 
 def _recipes_note(results: xr.Dataset) -> str:
-    n = len(stats.recipes(results)) if "recipe" in results else 1
+    n = len(reading.recipes(results)) if "recipe" in results else 1
     return f"over {n} recipes: part of what is told is the recipe" if n > 1 else ""
 
 
@@ -233,7 +233,7 @@ def _at_end(results: xr.Dataset, up_to: float | None) -> tuple[NDArray, NDArray,
     gaps = f"{lacking.sum()} of {out.size} runs left out: the losses were not measured often enough"
     used = np.flatnonzero(~out & ~lacking)
     note = _join(note, gaps if lacking.any() else "", _recipes_note(results))
-    return x[used], stats.final(results, "modes")[used], used, note
+    return x[used], reading.final(results, "modes")[used], used, note
 
 
 def _tell(x: NDArray, y: NDArray, strata: NDArray, seeds: NDArray, note: str, kinds: tuple[str, str]) -> Prediction:
@@ -268,7 +268,7 @@ def predict_coverage(results: xr.Dataset, up_to: float | None = None, at_least: 
       ValueError: for results without the losses or ``modes``, and for an ``up_to`` with too few measurements.
     """
     x, modes, used, note = _at_end(results, up_to)
-    covered = (modes >= at_least * stats.num_modes(results)[used]).astype(float)
+    covered = (modes >= at_least * reading.num_modes(results)[used]).astype(float)
     seeds = results["seed"].values[used]
     return _tell(x, covered, np.zeros(used.size), seeds, note, ("cover that many modes", "cover fewer modes"))
 
@@ -280,16 +280,16 @@ def predict_modes(results: xr.Dataset, up_to: float | None = None) -> Ranking:
     """
     x, modes, used, note = _at_end(results, up_to)
     seeds = results["seed"].values[used]
-    if np.unique(seeds).size < stats.MIN_PAIRS or np.ptp(modes) == 0:
+    if np.unique(seeds).size < intervals.MIN_PAIRS or np.ptp(modes) == 0:
         why = (
-            f"fewer than {stats.MIN_PAIRS} seeds"
-            if np.unique(seeds).size < stats.MIN_PAIRS
+            f"fewer than {intervals.MIN_PAIRS} seeds"
+            if np.unique(seeds).size < intervals.MIN_PAIRS
             else "modes are all the same"
         )
         return Ranking(UNDEFINED, used.size, _join(why, note))
     scores = held_out_scores(x, modes, seeds, fit_linear, _squared_error)
     scored = np.isfinite(scores)
-    found = stats.rank_correlation(scores[scored], modes[scored], clusters=seeds[scored])
+    found = intervals.rank_correlation(scores[scored], modes[scored], clusters=seeds[scored])
     return Ranking(found, used.size, note)
 
 
@@ -320,9 +320,9 @@ def predict_collapse(
     history = 2 * horizon if history is None else history
     if not 0 < horizon <= end / 2:
         raise ValueError(f"horizon: got {horizon:g}; allowed: above 0, at most half of the run, {end / 2:g}")
-    curves, modes = _curves(results), stats.values(results, "modes")
+    curves, modes = _curves(results), reading.values(results, "modes")
     onset, (out, note) = verdicts.collapse_onset(results, rules), _left_out(results)
-    enough = rules.modes_collapsed * stats.num_modes(results)
+    enough = rules.modes_collapsed * reading.num_modes(results)
     # A later collapse has not lasted long enough to be called one.
     confirmed = steps[max(0, verdicts.window(steps.size, rules).start)]
     moments = [t for t in np.arange(horizon, end, horizon) if t >= history and t + horizon <= confirmed]

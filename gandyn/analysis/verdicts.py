@@ -1,7 +1,9 @@
 """What happened to each run, told from its recorded curves by stated rules.
 
 A verdict is the first of `VERDICTS` whose rule holds. A rule that needs a metric which a run lacks is not applied to
-it: the result says so, and the verdict is the first of the others. Shapes: R runs, S steps, K modes.
+it: the result says so, and the verdict is the first of the others. Of a target without modes every mode counts as
+covered, so that JSD alone decides.
+Shapes: R runs, S steps, K modes.
 """
 
 import dataclasses
@@ -14,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gandyn.analysis import stats
+from gandyn.analysis import reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Finding(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """One run's curves by name, each (S,); mode_mass (S, K) and weights (K,) without padding."""
+    """One run's curves by name, each (S,); mode_mass (S, K) and weights (K,) without padding, K = 0 without modes."""
 
     steps: NDArray
     curves: dict[str, NDArray]
@@ -160,6 +162,11 @@ def _need(run: _Run, rules: Rules, *names: str) -> tuple[NDArray, ...]:
     if len(found[0]) <= rules.least:
         raise _NotApplied(f"{' and '.join(names)}: no more than {rules.least} measurements")
     return found
+
+
+def _need_modes(run: _Run) -> None:
+    if run.weights.size == 0:
+        raise _NotApplied("the target has no modes")
 
 
 def window(size: int, rules: Rules, share: float | None = None) -> slice:
@@ -241,6 +248,7 @@ def _swings(x: NDArray, low: NDArray | float, high: NDArray | float) -> NDArray:
 
 
 def _cycling(run: _Run, rules: Rules) -> Finding:
+    _need_modes(run)
     need = max(1, math.ceil(rules.cycle_modes * run.weights.size))
     if run.mode_mass is not None and np.isfinite(run.mode_mass).all(axis=1).sum() > rules.least:
         defined = np.isfinite(run.mode_mass).all(axis=1)
@@ -263,6 +271,7 @@ def _cycling(run: _Run, rules: Rules) -> Finding:
 
 
 def _collapsed(run: _Run, rules: Rules) -> Finding:
+    _need_modes(run)
     steps, modes = _need(run, rules, "modes")
     few = modes <= rules.modes_collapsed * run.weights.size
     change, beyond_noise = _trend(steps, modes, rules)
@@ -286,6 +295,7 @@ def _still_moving(run: _Run, rules: Rules) -> Finding:
 
 
 def _partial(run: _Run, rules: Rules) -> Finding:
+    _need_modes(run)
     steps, modes = _need(run, rules, "modes")
     last, total = float(np.median(modes[window(modes.size, rules)])), run.weights.size
     if _moves(run, rules) or not rules.modes_collapsed * total < last < total:
@@ -321,23 +331,24 @@ _CURVES = ("finite", "jsd", "modes", "lag", "value_best", "grad_norm_gen", "sens
 
 
 def _runs(results: xr.Dataset) -> list[_Run]:
-    if "finite" not in results or "target_weights" not in results:
-        raise ValueError("verdicts: the results have no metric 'finite' or no 'target_weights'")
+    if "finite" not in results:
+        raise ValueError("verdicts: the results have no metric 'finite'")
     steps = np.asarray(results["step"].values, float)
-    curves = {name: np.asarray(results[name].values, float) for name in _CURVES if name in results}
+    found = {name: np.asarray(results[name].values, float) for name in _CURVES if name in results}
     mass = np.asarray(results["mode_mass"].values, float) if "mode_mass" in results else None
-    weights = np.asarray(results["target_weights"].values, float)
+    none = np.full((results.sizes["run"], 0), np.nan)
+    weights = np.asarray(results["target_weights"].values, float) if "target_weights" in results else none
     equilibrium = results["equilibrium"].values if "equilibrium" in results else np.full(len(weights), np.nan)
-    return [
-        _Run(
-            steps,
-            {name: curve[r] for name, curve in curves.items()},
-            None if mass is None else mass[r][:, np.isfinite(weights[r])],
-            weights[r][np.isfinite(weights[r])],
-            float(equilibrium[r]),
+    runs = []
+    for r in range(len(weights)):
+        there = np.isfinite(weights[r])
+        curves = {name: curve[r] for name, curve in found.items()}
+        if not there.any():
+            curves["modes"] = np.where(np.isfinite(curves["finite"]), 0.0, np.nan)
+        runs.append(
+            _Run(steps, curves, None if mass is None else mass[r][:, there], weights[r][there], float(equilibrium[r]))
         )
-        for r in range(len(weights))
-    ]
+    return runs
 
 
 def _find(name: str, run: _Run, rules: Rules) -> Finding | str:
@@ -355,14 +366,14 @@ def judge(results: xr.Dataset, rules: Rules | None = None) -> xr.Dataset:
       verdict (run): the first of `VERDICTS` whose rule holds, as a string.
       verdict_step (run): the step at which it happened; NaN where the verdict has none.
       verdict_detail (run): what else there is to say, such as "from the start"; often "".
-      verdict_holds (run, rule): 1 or 0 as the rule holds, by itself, NaN where it could not be applied. A run that
-        diverged or was not measured is judged by no later rule.
+      verdict_holds (run, verdict_rule): 1 or 0 as the rule holds, by itself, NaN where it could not be applied. A run
+        that diverged or was not measured is judged by no later rule.
 
     Attributes of ``verdict``, each JSON: ``rule`` (name -> the rule in words with its numbers, in order of
     precedence), ``thresholds`` (`Rules`), ``not_applied`` (name -> why, and to how many runs, it could not be applied).
 
     Raises:
-      ValueError: for results without ``finite`` or ``target_weights``.
+      ValueError: for results without ``finite``.
     """
     rules = rules or Rules()
     runs = _runs(results)
@@ -399,8 +410,8 @@ def judge(results: xr.Dataset, rules: Rules | None = None) -> xr.Dataset:
         verdict=("run", np.array([name for name, _ in chosen], object), attrs),
         verdict_step=("run", steps, {"long_name": "step of the verdict", "units": "step"}),
         verdict_detail=("run", np.array([found.detail for _, found in chosen], object)),
-        verdict_holds=(("run", "rule"), holds, {"long_name": "whether the rule holds"}),
-    ).assign_coords(rule=("rule", np.array(names, object)))
+        verdict_holds=(("run", "verdict_rule"), holds, {"long_name": "whether the rule holds"}),
+    ).assign_coords(verdict_rule=("verdict_rule", np.array(names, object)))
 
 
 def collapse_onset(results: xr.Dataset, rules: Rules | None = None) -> NDArray:
@@ -415,7 +426,7 @@ def collapse_onset(results: xr.Dataset, rules: Rules | None = None) -> NDArray:
         raise ValueError("collapse_onset: the results have no metric 'modes'")
     rules = rules or Rules()
     onsets = []
-    for run, failed in zip(_runs(results), stats.diverged(results), strict=True):
+    for run, failed in zip(_runs(results), reading.diverged(results), strict=True):
         found = "" if failed else _find("collapsed", run, rules)
         onsets.append(found.step if isinstance(found, Finding) and found.holds else math.nan)
     return np.array(onsets, float)

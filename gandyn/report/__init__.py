@@ -1,5 +1,7 @@
-"""What is said of results: figures, pages. Without jax."""
+"""What is said of results: figures, pages, tables, summaries. Without jax."""
 
-from gandyn.report.page import headlines, summary, write
+from gandyn.report.facts import summary, table
+from gandyn.report.findings import headlines
+from gandyn.report.page import write
 
-__all__ = ["headlines", "summary", "write"]
+__all__ = ["headlines", "summary", "table", "write"]

@@ -4,9 +4,11 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 # Larger than the manifest of any sweep that can be planned: 10^5 settings, 10^5 groups.
 MOST_JSON_BYTES = 2**26
@@ -14,11 +16,21 @@ MOST_JSON_BYTES = 2**26
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Replaces a file in one move: a reader finds the old one or the new one, whole."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    _replace(file, lambda opened: opened.write(text.encode()))
+
+
+def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """The same of arrays, as NumPy's npz."""
+    _replace(file, lambda opened: np.savez(opened, **arrays))
+
+
+def _replace(file: Path, write: Callable[[BinaryIO], Any]) -> None:
     partial = file.with_name(f"{file.name}.partial")
     partial.unlink(missing_ok=True)  # of a killed process; or a link, by which another file would be written to
     try:
-        with partial.open("x", encoding="utf-8") as opened:
-            opened.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        with partial.open("xb") as opened:
+            write(opened)
         sync_file(partial)
         partial.replace(file)
     except OSError:

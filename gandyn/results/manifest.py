@@ -13,7 +13,7 @@ from gandyn import checks
 from gandyn.results import locks
 from gandyn.results.files import read_json, write_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 NAME = "manifest.json"
 GROUP_NAME = re.compile(r"group-[0-9]{3,9}\.zarr")
@@ -24,7 +24,7 @@ _TEXTS = ("title", "command", "configuration", "device", "precision", "commit", 
 
 def new(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with no groups yet. Raises ValueError for metadata that is unknown or of the wrong type."""
-    allowed = (*_TEXTS, "versions")
+    allowed = (*_TEXTS, "versions", "parts")
     for name in metadata:
         checks.choice("metadata", name, allowed)
     manifest = {
@@ -34,6 +34,7 @@ def new(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "wall_time_s": None,
         **{name: metadata.get(name, "") for name in _TEXTS},
         "versions": dict(metadata.get("versions", {})),
+        "parts": list(metadata.get("parts", [])),
         "ends": [],
         "groups": [],
     }
@@ -96,6 +97,9 @@ def check(manifest: Any) -> None:
     versions = manifest.get("versions")
     if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
         raise ValueError(f"versions is {versions!r}, expected package -> version")
+    parts = manifest.get("parts")
+    if not isinstance(parts, list) or not all(_is_part(part) for part in parts):
+        raise ValueError(f"parts is {parts!r:.200}, expected objects with {', '.join(_PART)}")
     ends = manifest.get("ends")
     if not isinstance(ends, list) or not all(isinstance(end, int) for end in ends):
         raise ValueError(f"ends is {ends!r}, expected the steps at which earlier runs ended")
@@ -114,6 +118,13 @@ def check(manifest: Any) -> None:
             raise ValueError(f"groups lists a {key} twice")
 
 
+_PART = ("kind", "name", "fingerprint")
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(part.get(name), str) for name in _PART)
+
+
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replaces the manifest of a folder."""
     write_json(folder / NAME, manifest)
@@ -122,7 +133,7 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
 def dataset_attributes(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What of a manifest the dataset of the results carries in its attributes."""
     wall_time_s = math.nan if manifest["wall_time_s"] is None else manifest["wall_time_s"]
-    attrs = {name: value for name, value in manifest.items() if name not in ("groups", "ends")}
+    attrs = {name: value for name, value in manifest.items() if name not in ("groups", "ends", "parts")}
     return attrs | {"wall_time_s": wall_time_s, "versions": json.dumps(manifest["versions"])}
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ALWAYS = ("seed", "recipe", "loss", "penalty")
+ALWAYS = ("seed", "recipe", "loss")
 """Coordinates that every run has, and that stay coordinates where all runs share one value."""
 METRIC_DIMS = ("metric", "run", "step")
 _RESERVED = {"metrics", *METRIC_DIMS}
@@ -38,7 +38,7 @@ class GroupSpec:
     Args:
         metrics: name -> attributes (`long_name`, `units`, `convention`), all text.
         steps: every step that will be measured, increasing, (S,).
-        coords: name -> one number or one text a run, (R,). `seed`, `recipe`, `loss` and `penalty` are required.
+        coords: name -> one number or one text a run, (R,). `seed`, `recipe` and `loss` are required.
         constants: name -> (dims, array, attributes); `dims` starts with 'run', the array with R. Kept in float64.
         fields: name -> `StoredField`; what is kept beside the metrics.
         axes: coordinate values of the fields' dims, where they have any: name -> numbers or texts, one an entry.

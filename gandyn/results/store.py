@@ -11,19 +11,24 @@ what came after.
 """
 
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr.storage
 
 from gandyn.results import locks
 from gandyn.results import manifest as manifests
 from gandyn.results.arrays import array_shapes, copy_group, create_group, open_group
-from gandyn.results.files import sync_file
+from gandyn.results.files import sync_file, write_arrays
 from gandyn.results.spec import GroupSpec, check_agreement
 from gandyn.results.writer import Writer
+
+_START_NAME = re.compile(r"start-[0-9]{3,9}\.npz")
 
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints in a results folder."""
@@ -34,6 +39,7 @@ def create(
     specs: Sequence[GroupSpec],
     metadata: Mapping[str, Any],
     overwrite: bool = False,
+    starts: Mapping[int, Mapping[str, np.ndarray]] | None = None,
 ) -> Writer:
     """Makes a results folder with every array in place and nothing measured yet.
 
@@ -43,6 +49,7 @@ def create(
         metadata: `title`, `command`, `configuration` (TOML text), `device`, `precision`, `commit`,
             `coverage_convention`, all text ("" where left out), and `versions` (package -> version).
         overwrite: replace the results in `path`. Other files in the folder stay.
+        starts: position of a group -> what its runs start from, where they are not drawn by their seeds.
 
     Raises:
         ValueError: before anything is written, where `check_output` refuses the path, the metadata has an unknown name
@@ -55,7 +62,9 @@ def create(
     entries = [_entry(index, spec, index) for index, spec in enumerate(specs)]
     if path is None:
         groups = [create_group(spec, zarr.storage.MemoryStore()) for spec in specs]
-        return Writer(None, manifest | {"groups": entries}, dict(enumerate(groups)))
+        writer = Writer(None, manifest | {"groups": entries}, dict(enumerate(groups)))
+        writer.starts.update(starts or {})
+        return writer
 
     check_output(path, overwrite)
     folder = Path(path)
@@ -65,8 +74,10 @@ def create(
     for entry in list(folder.iterdir()):
         if manifests.GROUP_NAME.fullmatch(entry.name) or entry.name == CHECKPOINTS:
             shutil.rmtree(entry)
-        elif manifests.PROGRESS_NAME.fullmatch(entry.name):
+        elif manifests.PROGRESS_NAME.fullmatch(entry.name) or _START_NAME.fullmatch(entry.name):
             entry.unlink()
+    for index, arrays in (starts or {}).items():
+        write_arrays(folder / f"start-{entries[index]['unit']:03d}.npz", arrays)
     groups = [create_group(spec, zarr.storage.LocalStore(folder / e["name"])) for spec, e in zip(specs, entries)]
     manifest["groups"] = entries
     manifests.write(folder, manifest)
@@ -188,3 +199,19 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise ValueError(
             f"{folder} already holds results: go on with them (gandyn resume), pass overwrite, or choose another name"
         )
+
+
+def read_start(writer: Writer, group: int) -> dict[str, np.ndarray] | None:
+    """What the runs of a group start from, name -> array (R, ...); None where its runs are drawn by their seeds.
+
+    Raises:
+        ValueError: the file is damaged, or missing where the group says that there is one.
+    """
+    if writer.folder is None or "init_from" not in writer.groups[group].spec.coords:
+        return writer.starts.get(group)
+    file = writer.folder / f"start-{writer.unit(group):03d}.npz"
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file}: what its runs start from cannot be read: {error}") from error

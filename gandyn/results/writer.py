@@ -28,6 +28,7 @@ class Writer:
         self.folder = folder
         self.manifest = manifest
         self.groups = dict(groups)
+        self.starts: dict[int, Mapping[str, np.ndarray]] = {}  # of results in memory
         self._buffers = {index: _MetricBuffer(group.arrays["metrics"]) for index, group in groups.items()}
         self._not_synced: set[tuple[int, int]] = set()
 

@@ -46,7 +46,7 @@ Layers = tuple[tuple[int, int], ...]
 
 # Passes through D of a penalty's input gradients: where it is taken, and how many of those places need one forward.
 _INPUT_GRADIENTS = {"r1": (1, 0), "r2": (1, 0), "r1_r2": (2, 0), "wgan_gp": (1, 1), "wgan_lp": (1, 1), "dragan": (1, 1)}
-_PIECEWISE_LINEAR = ("relu", "leaky_relu")
+_PIECEWISE_LINEAR = tuple(name for name, of in networks.ACTIVATIONS.items() if of.piecewise_linear)
 _AFFINE_NORMS = ("layer", "batch")
 _MINIBATCH_KERNELS, _MINIBATCH_DIM = networks.MinibatchDiscrimination.num, networks.MinibatchDiscrimination.dim
 

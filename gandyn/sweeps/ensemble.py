@@ -20,21 +20,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gandyn import checks
-from gandyn.gan import dynamics, gan
-from gandyn.gan.gan import Config, HParams, Players, State
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan import step as gan_step
+from gandyn.gan.config import Config
+from gandyn.gan.game import Game, without
+from gandyn.gan.state import Players, State
 from gandyn.sweeps.devices import prepare
-from gandyn.truth.measure import (
-    DeepMeasurement,
-    MeasureConfig,
-    Measurement,
-    Past,
-    deep_bits,
-    measure,
-    measure_deep,
-    node_bits,
-    value_index,
-)
+from gandyn.truth import measure
+from gandyn.truth.measure import Measured, Past
 
 Device = Any  # jax.Device, which type checkers take for a variable
 
@@ -61,15 +53,14 @@ class Runs(NamedTuple):
     """What differs between the runs of one program, every leaf with a leading axis R."""
 
     key: jax.Array
-    hparams: HParams
-    target: GaussianMixture
+    game: Game
 
 
-def stack_runs(targets: Sequence[GaussianMixture], hparams: Sequence[HParams], seeds: Sequence[int]) -> Runs:
-    """One run for each entry of three sequences of one length R. Targets must have one number of modes."""
+def stack_runs(games: Sequence[Game], seeds: Sequence[int]) -> Runs:
+    """One run for each entry of two sequences of one length R. Games must have one config, targets one shape."""
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl=_PRNG))(np.asarray(seeds, np.uint32))
     stack = lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.float32) for leaf in leaves])  # noqa: E731
-    return Runs(keys, jax.tree.map(stack, *hparams), jax.tree.map(stack, *targets))
+    return Runs(keys, jax.tree.map(stack, *games))
 
 
 def _is_key(leaf: Any) -> bool:
@@ -128,37 +119,24 @@ def _spread(
 # settings that differ in their loss or optimizer alone share what they can.
 
 
-@functools.lru_cache(maxsize=256)
-def _init_program(config: Config, devices: tuple[Device, ...], block_size: int) -> Callable:
-    def init_one(runs: Runs) -> State:
-        return gan.init(config, runs.hparams, runs.target, runs.key)
-
-    return _spread(init_one, devices, block_size, mapped=1)
+@functools.lru_cache(maxsize=64)
+def _init_program(devices: tuple[Device, ...], block_size: int) -> Callable:
+    return _spread(lambda runs: gan_step.init(runs.game, runs.key), devices, block_size, mapped=1)
 
 
-@functools.lru_cache(maxsize=256)
-def _advance_program(config: Config, devices: tuple[Device, ...], block_size: int) -> Callable:
+@functools.lru_cache(maxsize=64)
+def _advance_program(precision: str, devices: tuple[Device, ...], block_size: int) -> Callable:
     def advance_one(state: State, runs: Runs, num_steps: jax.Array) -> State:
-        step = functools.partial(dynamics.step, config, runs.hparams, runs.target)
-        with jax.default_matmul_precision(config.precision):
-            return jax.lax.fori_loop(0, num_steps, lambda _, state: step(state), state)
+        with jax.default_matmul_precision(precision):
+            return jax.lax.fori_loop(0, num_steps, lambda _, state: gan_step.step(runs.game, state), state)
 
     return _spread(advance_one, devices, block_size, mapped=2, donate=True)
 
 
 @functools.lru_cache(maxsize=256)
-def _measure_program(
-    config: Config, measure_config: MeasureConfig, grid_size: int, devices: tuple[Device, ...]
-) -> Callable:
+def _measure_program(plan: measure.Plan, devices: tuple[Device, ...]) -> Callable:
     # One run at a time: a measurement fills its device by itself, and its density grid is large.
-    return _spread(functools.partial(measure, config, measure_config, grid_size), devices, 1, mapped=3)
-
-
-@functools.lru_cache(maxsize=256)
-def _deep_program(
-    config: Config, measure_config: MeasureConfig, grid_sizes: tuple[int, ...], devices: tuple[Device, ...]
-) -> Callable:
-    return _spread(functools.partial(measure_deep, config, measure_config, grid_sizes), devices, 1, mapped=4)
+    return _spread(functools.partial(measure.measure, plan), devices, 1, mapped=3)
 
 
 @jax.jit
@@ -166,21 +144,11 @@ def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-# What init and measure do not read is set to its default, so that configurations that differ there share a program.
-_DEFAULT = Config()
-_ONLY_IN_STEPS = (
-    "loss", "penalty", "gradient_norm", "top_k", "disc_steps", "gen_steps", "first", "second_batch", "unroll_steps",
-    "schedule", "precision",
+# What init does not read is set to its default there, so that configurations that differ in it alone share a program.
+_NOT_IN_INIT = (
+    "gradient_norm", "top_k", "disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "schedule",
+    "precision", "disc_batches", "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation",
 )  # fmt: skip
-_NOT_IN_INIT = (*_ONLY_IN_STEPS, "batch_size", "instance_noise", "prior", "gen_activation", "disc_activation")
-_ONLY_IN_UPDATES = ("dynamics", "lookahead", "gen_optimizer", "disc_optimizer", "initializer")
-_NOT_IN_MEASURE = (*_ONLY_IN_STEPS, *_ONLY_IN_UPDATES, "track_path")
-# Deep measurements take gradients: what the players minimize, and the schedules, are part of them.
-_NOT_IN_DEEP = ("disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "precision", *_ONLY_IN_UPDATES)
-
-
-def _without(config: Config, names: Sequence[str]) -> Config:
-    return dataclasses.replace(config, **{name: getattr(_DEFAULT, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,9 +156,9 @@ class Ensemble:
     """R runs of one `Config`, laid out on devices.
 
     Attributes:
-      config, measure_config: static; what is compiled.
-      grid_size: cells along each side of the density grid (`truth.grid_cells` of the widest target).
-      deep_grids: the same of the deep measurements (`measure.deep_grids`); empty where none are taken.
+      config: static; what is compiled.
+      often: what is measured often.
+      in_depth: what is measured in depth; None where nothing is.
       num_runs: R.
       capacity: runs that there is room for; ensembles of one capacity share their programs.
       block_size: runs that are vmapped together.
@@ -198,12 +166,11 @@ class Ensemble:
     """
 
     config: Config
-    measure_config: MeasureConfig
-    grid_size: int
+    often: measure.Plan
+    in_depth: measure.Plan | None
     num_runs: int
     block_size: int
     devices: tuple[Device, ...]
-    deep_grids: tuple[int, ...]
     capacity: int
 
     @property
@@ -230,31 +197,29 @@ class Ensemble:
 
     def init(self, runs: Runs) -> State:
         """States before training, from `place`d runs."""
-        program = _init_program(_without(self.config, _NOT_IN_INIT), self.devices, self.block_size)
-        return program(_span(self.blocks), runs)
+        program = _init_program(self.devices, self.block_size)
+        return program(_span(self.blocks), runs._replace(game=without(runs.game, _NOT_IN_INIT)))
 
     def advance(self, states: State, runs: Runs, num_steps: int) -> State:
         """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""
-        program = _advance_program(self.config, self.devices, self.block_size)
+        program = _advance_program(self.config.precision, self.devices, self.block_size)
         return program(_span(self.blocks), states, runs, np.int32(num_steps))
 
-    def measure(self, states: State, runs: Runs, span: slice | None = None) -> Measurement:
-        """A measurement of every run, or of those in a `span`; `trim` brings it to the host."""
-        config = _without(self.config, _NOT_IN_MEASURE)
-        program = _measure_program(config, self.measure_config, self.grid_size, self.devices)
-        # Nothing that is measured reads what the update rules remember; without it they share a program.
-        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None, travelled=None)
-        index = np.int32(value_index(self.config.loss))
-        bits = node_bits(self.config, self.measure_config)
-        return program(self._measured(span), runs.target, runs.hparams, states, index, bits)
+    def measure(self, states: State, runs: Runs, span: slice | None = None, past: Past | None = None) -> Measured:
+        """A measurement of every run, or of those in a `span`; `trim` brings it to the host.
 
-    def measure_deep(self, states: State, runs: Runs, past: Past, span: slice | None = None) -> DeepMeasurement:
-        """A deep measurement of every run, or of those in a `span`. `past`: earlier `keep_params`."""
-        config = _without(self.config, _NOT_IN_DEEP)
-        program = _deep_program(config, self.measure_config, self.deep_grids, self.devices)
-        states = dataclasses.replace(states, opt_state=Players((), ()), slow=None, past=None)
-        bits = deep_bits(self.config, self.measure_config)
-        return program(self._measured(span), runs.target, runs.hparams, states, past, bits)
+        With `past`, earlier `keep_params`, it is taken in depth.
+        """
+        plan = self.often if past is None else self.in_depth
+        assert plan is not None
+        program = _measure_program(plan, self.devices)
+        game, states = measure.program_game(plan, runs.game), measure.program_state(plan, states)
+        index, bits = np.int32(measure.loss_index(plan, self.config)), self._bits(plan, runs)
+        return program(self._measured(span), game, states, past, index, bits)
+
+    def _bits(self, plan: measure.Plan, runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+        blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), runs.game.target)
+        return measure.bits_of(plan, dataclasses.replace(runs.game, target=blank))
 
     @property
     def rows_measured(self) -> int:
@@ -269,9 +234,13 @@ class Ensemble:
         runs = self.rows.reshape(len(self.devices), -1)[:, span].ravel()
         return runs[runs < self.num_runs]
 
+    def keep(self, tree: Any) -> Any:
+        """A copy, which outlives `advance`."""
+        return _copy(tree)
+
     def keep_params(self, states: State) -> Players:
         """A copy of all parameters, which outlives `advance`."""
-        return _copy(states.params)
+        return self.keep(states.params)
 
     def one(self, tree: Any, run: int) -> Any:
         """The entry of one run in a tree over padded runs, on the first device alone."""
@@ -300,12 +269,11 @@ def wrap_keys(tree: Any, like: Any) -> Any:
 
 def make_ensemble(
     config: Config,
-    measure_config: MeasureConfig,
-    grid_size: int,
+    often: measure.Plan,
     num_runs: int,
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
-    deep_grids: tuple[int, ...] = (),
+    in_depth: measure.Plan | None = None,
     capacity: int | None = None,
 ) -> Ensemble:
     """An ensemble over all local devices, in blocks of `default_block_size`.
@@ -320,4 +288,4 @@ def make_ensemble(
         block_size = default_block_size(devices[0].platform)
     checks.whole("block_size", block_size)
     capacity = max(num_runs, capacity or 0)
-    return Ensemble(config, measure_config, grid_size, num_runs, block_size, devices, deep_grids, capacity)
+    return Ensemble(config, often, in_depth, num_runs, block_size, devices, capacity)

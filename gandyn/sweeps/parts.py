@@ -1,27 +1,416 @@
-"""A researcher's own parts: found in a module, and known by their names."""
+"""A person's own parts in a sweep: how they are recorded, told apart, and found again.
 
+A results folder records of each part that is not built in its kind, name, numbers, module fields and a fingerprint: a
+hash of the program that it traces to on abstract inputs. It never holds code. Whoever goes on with the folder hands the
+parts in (`using`); what is missing is listed, and what is not the same is refused.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-from gandyn.gan.losses import LOSSES, Loss
-from gandyn.gan.penalties import PENALTIES, Penalty
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan import networks, targets
+from gandyn.gan.config import Config, complete, loss_of, optimizers_of, penalties_of, rule_of
+from gandyn.gan.game import Game, make_game
+from gandyn.gan.loss import Loss, Outputs
+from gandyn.gan.losses import LOSSES
+from gandyn.gan.number import HParams, Number
+from gandyn.gan.optimizers import OPTIMIZERS, Optimizer
+from gandyn.gan.penalties import PENALTIES, At, Penalty
+from gandyn.gan.rules import RULES, Rule
+from gandyn.gan.step import init
+from gandyn.gan.targets import Target
+from gandyn.truth import measure
+from gandyn.truth.measure import MEASUREMENTS, MeasureConfig, Measurement
 
-_KINDS = (Loss, Penalty, GaussianMixture)
+_NAMED: dict[str, tuple[type, Mapping[str, Any]]] = {
+    "loss": (Loss, LOSSES),
+    "penalty": (Penalty, PENALTIES),
+    "rule": (Rule, RULES),
+    "optimizer": (Optimizer, OPTIMIZERS),
+    "measurement": (Measurement, MEASUREMENTS),
+}
+"""Kind -> its class, and those that are built in."""
+
+FIELD_KINDS = {
+    "loss": "loss",
+    "penalties": "penalty",
+    "rule": "rule",
+    "gen_optimizer": "optimizer",
+    "disc_optimizer": "optimizer",
+    "gen": "network",
+    "disc": "network",
+    "measurements": "measurement",
+    "deep": "measurement",
+    "target": "target",
+}
+"""The fields that hold parts, and of which kind."""
 
 
-def collect(module: ModuleType) -> list[Any]:
-    """The parts that a module defines: losses, penalties and targets that it names, and its own Linen modules.
+class Part(NamedTuple):
+    """One part that is not built in.
 
-    What comes with gandyn, and classes that the module only imports, are none of its own.
+    Attributes:
+      kind: "loss", "penalty", "rule", "optimizer", "measurement", "network" or "target".
+      name: its own; of a network its class's.
+      value: the object.
     """
-    built_in = [*LOSSES.values(), *PENALTIES.values()]
-    found: list[Any] = []
-    for value in vars(module).values():
-        own = isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__
-        own = own or (isinstance(value, _KINDS) and not any(value is part for part in built_in))
-        if own and not any(value is part for part in found):
-            found.append(value)
+
+    kind: str
+    name: str
+    value: Any
+
+
+# ---- as texts
+
+
+def text_of(value: Any) -> Any:
+    """The value of a field as a results folder records it: numbers and texts as they are, parts by their names.
+
+    A module is its class's name with its fields as JSON: 'MyDisc{"width": 32}'.
+    """
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}{json.dumps(module_fields(value), sort_keys=True)}"
+    if isinstance(value, tuple(kind for kind, _ in _NAMED.values())):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [text_of(one) for one in value]
+    return value
+
+
+def label_of(value: Any) -> Any:
+    """The same as a coordinate: one number or one text."""
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}({', '.join(f'{name}={one}' for name, one in module_fields(value).items())})"
+    text = text_of(value)
+    return "" if text is None else "+".join(map(str, text)) if isinstance(text, list) else text
+
+
+def described(config: Config) -> str:
+    """A config as one text, the same in every process."""
+    return repr({field.name: text_of(getattr(config, field.name)) for field in dataclasses.fields(config)})
+
+
+def module_fields(module: nn.Module) -> dict[str, Any]:
+    """A module's own fields, as JSON has them: what is no number, text or list of them by its repr, without addresses."""
+    found = {}
+    for field in dataclasses.fields(module):
+        if field.name not in ("parent", "name"):
+            value = getattr(module, field.name)
+            try:
+                json.dumps(value)
+            except TypeError:
+                value = _without_addresses(getattr(value, "__qualname__", None) or repr(value))
+            found[field.name] = value
     return found
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+|0x[0-9a-f]{6,}", "", text)
+
+
+# ---- what a sweep holds
+
+
+def of_setting(target: Target, config: Config) -> list[Part]:
+    """The parts of a setting that are not built in."""
+    found = [Part("loss", loss_of(config).name, loss_of(config))]
+    found += [Part("penalty", penalty.name, penalty) for penalty in penalties_of(config)]
+    rule = rule_of(dataclasses.replace(config, lookahead=0))
+    found.append(Part("rule", rule.name, rule))
+    found += [Part("optimizer", optimizer.name, optimizer) for optimizer in optimizers_of(config)]
+    found = [part for part in found if part.name not in _NAMED[part.kind][1]]
+    modules = (module for module in (config.gen, config.disc) if module is not None)
+    found += [Part("network", text_of(module), module) for module in modules]
+    if not is_rebuilt(target):
+        found.append(Part("target", target_name(target), target))
+    return found
+
+
+def is_rebuilt(target: Target) -> bool:
+    """Whether a target is made again from what is recorded of it; else it is a part that a person hands in."""
+    return targets.to_record(target).kind in (*targets.TARGETS, "mixture")
+
+
+def target_name(target: Target) -> str:
+    """What a target goes by that is not made again: the name that it was given."""
+    kind, numbers = targets.to_record(target)
+    return str(numbers.get("name", kind))
+
+
+def of_measuring(options: MeasureConfig) -> list[Part]:
+    """The measurements that are not built in."""
+    own = (one for one in (*options.measurements, *options.deep) if isinstance(one, Measurement))
+    return [Part("measurement", one.name, one) for one in own]
+
+
+def record(parts: Iterable[Part]) -> list[dict[str, Any]]:
+    """What a results folder says of parts, each once."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for part in parts:
+        key = part.kind, part.name
+        if key in found and found[key]["value"] is not part.value:
+            raise ValueError(f"{part.kind} {part.name!r}: two of one name in a sweep; allowed: names of their own")
+        if key not in found:
+            numbers = {} if part.kind in ("network", "target") else getattr(part.value, "numbers", {})
+            found[key] = {
+                "kind": part.kind,
+                "name": part.name,
+                "numbers": {name: number.default for name, number in numbers.items()},
+                "fields": module_fields(part.value) if part.kind == "network" else {},
+                "fingerprint": fingerprint(part),
+                "value": part.value,
+            }
+    return [{name: value for name, value in entry.items() if name != "value"} for entry in found.values()]
+
+
+# ---- fingerprints
+
+
+def fingerprint(part: Part) -> str:
+    """A short text that is another one for a part that computes something else."""
+    if part.kind == "target":
+        return targets.fingerprint(part.value)
+    text = hashlib.sha256()
+    for program in _PROGRAMS[part.kind](part.value):
+        text.update(_without_addresses(str(program)).encode())
+        for constant in getattr(program, "consts", ()):
+            text.update(np.asarray(constant).tobytes())
+    numbers = getattr(part.value, "numbers", {})
+    text.update(repr([(name, number) for name, number in numbers.items() if isinstance(number, Number)]).encode())
+    return text.hexdigest()[:16]
+
+
+def _canonical(**fields: Any) -> Game:
+    """A small game of built-in parts, in which a part of one's own is traced."""
+    return make_game(targets.ring(4), Config(gen_width=4, disc_width=4, batch_size=8, **fields))
+
+
+def _traced(function: Any, *arguments: Any) -> Any:
+    """The program of a function; its reason where it cannot be traced here, the same for the same function."""
+    try:
+        return jax.make_jaxpr(function)(*arguments)
+    except Exception as error:  # noqa: BLE001 (a person's own code, which may need what is not here)
+        code = getattr(function, "__code__", None)
+        return f"{type(error).__name__}, {code.co_code.hex() if code else ''}, {code.co_consts if code else ''}"
+
+
+def _of_loss(loss: Loss) -> list[Any]:
+    logits: Any = jnp.zeros(8)
+    if loss.aux:
+        aux = {"features": jnp.zeros((8, 4)), "class_logits": jnp.zeros((8, 4))}
+        logits = Outputs(logits, jnp.zeros(8, jnp.int32), aux)
+    functions = (loss.disc, loss.gen)
+    return [_traced(function, logits, logits, _abstract(loss.defaults)) for function in functions]
+
+
+def _abstract(hparams: HParams) -> HParams:
+    return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), hparams)
+
+
+def _of_penalty(penalty: Penalty) -> list[Any]:
+    points, logits, params = jnp.zeros((8, 2)), jnp.zeros(8), {"kernel": jnp.zeros((2, 1))}
+    memory = penalty.init() if penalty.init is not None else None
+    numbers = _abstract(penalty.defaults)
+
+    def at(kernel: jax.Array) -> At:
+        disc = lambda x: jnp.sum(jnp.tanh(x @ kernel["kernel"]), axis=1)  # noqa: E731
+        step = jnp.zeros((), jnp.int32)
+        return At(disc, kernel, points, points, logits, logits, jnp.zeros((8, 3)), step, memory)
+
+    found = [] if penalty.term is None else [_traced(lambda kernel: penalty.term(at(kernel), numbers), params)]  # pyright: ignore
+    if penalty.project is not None:
+        found.append(_traced(lambda kernel: penalty.project(kernel, numbers), params))  # pyright: ignore
+    if penalty.remember is not None:
+        found.append(_traced(lambda kernel: penalty.remember(at(kernel), numbers), params))  # pyright: ignore
+    return found
+
+
+def _of_rule(rule: Rule) -> list[Any]:
+    plain = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"} if rule.own_steps else {}
+    game = _canonical(rule=rule, **plain)
+    key = jax.random.key(0, impl="threefry2x32")
+    state = jax.eval_shape(init, game, key)
+    return [_traced(rule.step, game, state, key)]
+
+
+def _of_optimizer(optimizer: Optimizer) -> list[Any]:
+    def update(gradient: Any, numbers: HParams) -> Any:
+        made = optimizer.make(0.1, **numbers.as_dict())
+        return made.update(gradient, made.init(gradient), gradient)[0]
+
+    defaults = HParams(**{name: number.default for name, number in optimizer.numbers.items()})
+    return [_traced(update, {"kernel": jnp.zeros((2, 3))}, _abstract(defaults))]
+
+
+def _of_network(module: nn.Module) -> list[Any]:
+    def applied(key: jax.Array, x: jax.Array) -> Any:
+        labels = {"labels": jnp.zeros(4, jnp.int32)} if "labels" in networks.accepted(type(module)) else {}
+        return module.init_with_output(key, x, **labels)
+
+    # Whether it is G's or D's, and of what points, it need not know: of two numbers it can be both.
+    key = jax.random.key(0, impl="threefry2x32")
+    return [json.dumps(module_fields(module), sort_keys=True), _traced(applied, key, jnp.zeros((4, 2)))]
+
+
+def _of_measurement(one: Measurement) -> list[Any]:
+    game = _canonical(num_classes=2)
+    options = MeasureConfig(measurements=(), deep=(one,), num_deep_nodes=16, num_deep_density_nodes=16)
+    options = dataclasses.replace(options, num_transport=16)
+    plan = measure.plan_of(options, game.target, deep=True)
+    key = jax.random.key(0, impl="threefry2x32")
+    state = jax.eval_shape(init, game, key)
+    past = measure.Past(state.params, state.params)
+    bits = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
+
+    def taken(state: Any, past: Any) -> Any:
+        return measure.measure(plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), bits)
+
+    declared = repr((one.metrics_of(measure.Subject(game, options)), one.fields_of(measure.Subject(game, options))))
+    host = one.host.__code__.co_code.hex() if one.host is not None and hasattr(one.host, "__code__") else ""
+    return [declared, host, _traced(taken, state, past)]
+
+
+_PROGRAMS = {
+    "loss": _of_loss,
+    "penalty": _of_penalty,
+    "rule": _of_rule,
+    "optimizer": _of_optimizer,
+    "network": _of_network,
+    "measurement": _of_measurement,
+}
+
+
+# ---- found again
+
+
+class Using(NamedTuple):
+    """Parts that a person hands in: kind -> name -> object; of networks, classes and instances by class name."""
+
+    named: dict[str, dict[str, Any]]
+    networks: dict[str, list[Any]]
+
+
+def collect(given: Iterable[Any]) -> Using:
+    """What parts, classes of modules, and Python modules full of them hold.
+
+    Raises:
+      ValueError: something that is no part; two of one kind and name.
+    """
+    found = Using({kind: {} for kind in (*_NAMED, "target")}, {})
+    for value in given:
+        members = [value]
+        if isinstance(value, ModuleType):
+            members = [one for name, one in vars(value).items() if not name.startswith("_") and _is_part(one, value)]
+        for one in members:
+            _add(found, one)
+    return found
+
+
+def _is_part(value: Any, module: ModuleType) -> bool:
+    if isinstance(value, type):
+        return issubclass(value, nn.Module) and value.__module__ == module.__name__
+    return _kind_of(value) is not None
+
+
+def _kind_of(value: Any) -> str | None:
+    for kind, (own, _) in _NAMED.items():
+        if isinstance(value, own):
+            return kind
+    return "target" if _is_target(value) else "network" if isinstance(value, nn.Module) else None
+
+
+def _is_target(value: Any) -> bool:
+    return not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("log_prob", "transform", "event_shape")
+    )
+
+
+def _add(found: Using, value: Any) -> None:
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        found.networks.setdefault(value.__name__, []).append(value)
+        return
+    kind = _kind_of(value)
+    if kind is None:
+        raise ValueError(
+            f"using: got {value!r:.200}; allowed: losses, penalties, rules, optimizers, measurements, targets, modules "
+            "and their classes"
+        )
+    if kind == "network":
+        found.networks.setdefault(type(value).__name__, []).append(value)
+        return
+    name = target_name(value) if kind == "target" else value.name
+    if found.named[kind].setdefault(name, value) is not value:
+        raise ValueError(f"using: two parts of kind {kind} are named {name!r}; allowed: one of each")
+
+
+def resolved(field: str, value: Any, using: Using) -> Any:
+    """The recorded value of a field with names of a person's own parts replaced by the parts.
+
+    Raises:
+      KeyError: a part that is not there, (kind, name).
+    """
+    kind = FIELD_KINDS.get(field)
+    if kind is None or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(resolved(field, one, using) for one in value)
+    if not isinstance(value, str):
+        return value
+    if kind == "network":
+        return _network(value, using)
+    if kind in _NAMED and value in _NAMED[kind][1]:
+        return value
+    if value in using.named[kind]:
+        return using.named[kind][value]
+    return value
+
+
+def _network(text: str, using: Using) -> Any:
+    name, brace, fields = text.partition("{")
+    for given in using.networks.get(name, ()):
+        if isinstance(given, type):
+            return given(**_hashable(json.loads(brace + fields))) if brace else given()
+        if not brace or text_of(given) == text:
+            return given
+    return text
+
+
+def _hashable(value: Any) -> Any:
+    """JSON's lists as tuples, for a module's fields are to be hashable."""
+    if isinstance(value, dict):
+        return {name: _hashable(one) for name, one in value.items()}
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def missing(recorded: Sequence[Mapping[str, Any]], using: Using) -> list[str]:
+    """The recorded parts that were not handed in, one line each."""
+    lines = []
+    for entry in recorded:
+        kind, name = entry["kind"], entry["name"]
+        own = name.partition("{")[0]
+        if kind == "network" and own not in using.networks:
+            lines.append(f"network {own}")
+        elif kind != "network" and name not in using.named[kind]:
+            lines.append(f"{kind} {name!r}")
+    return list(dict.fromkeys(lines))
+
+
+def changed(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The parts that are not those of the recording, one line each."""
+    ours = {(entry["kind"], entry["name"]): entry for entry in here}
+    lines = []
+    for entry in recorded:
+        own = ours.get((entry["kind"], entry["name"]))
+        if own is not None and own["fingerprint"] != entry["fingerprint"]:
+            lines.append(f"{entry['kind']} {entry['name']!r}: computes something else than there")
+    return lines

@@ -57,7 +57,7 @@ _PACGAN_REFERENCE = (
 )
 
 _ALPHA = (
-    {"dataset_size": 50_000, "batch_size": 128, "second_batch": "same", "initializer": "uniform_fan_in"}
+    {"dataset_size": 50_000, "batch_size": 128, "second_batch": "same", "initializer": "pytorch"}
     | {"gen_width": 400, "disc_width": 200, "num_steps": 156_000, "measure_every": 4_000, "seeds": ["0:200"]}
     | _both(lr=1e-4, beta1=0.9, beta2=0.99, depth=4)
 )
@@ -107,7 +107,7 @@ PRESETS: dict[str, Preset] = {
     "wgan": Preset(
         _RING
         | {"loss": "wasserstein", "penalty": "clip", "clip_bound": 0.01, "disc_steps": 5, "batch_size": 64}
-        | {"latent_dim": 100, "disc_activation": "relu", "initializer": "uniform_fan_in", "num_steps": 100_000}
+        | {"latent_dim": 100, "disc_activation": "relu", "initializer": "pytorch", "num_steps": 100_000}
         | {"measure_every": 2_000}
         | _both(lr=5e-5, beta2=0.99, optimizer="rmsprop", width=64, depth=3),
         "Arjovsky et al. 2017, algorithm 1, and the MLP of its code; without the 100 critic steps that the code, not "

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import math
 import platform
 import shlex
 import subprocess
@@ -13,94 +12,97 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.stats import qmc
 
-from gandyn.gan import gan, losses
-from gandyn.gan.gan import Config
-from gandyn.gan.losses import LOSSES, LossParams
+from gandyn.gan.config import loss_of
+from gandyn.gan.targets import GaussianMixture, Target
 from gandyn.results.spec import GroupSpec, StoredField
-from gandyn.sweeps import sweep
+from gandyn.sweeps import sweep, training
+from gandyn.sweeps.states import Start
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
+from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig
 
 _REPLAY = ("gandyn", "jax", "jaxlib", "flax", "optax")
 """Packages whose version decides a run's bits."""
 
 
-def metrics_of(config: Config, measure_config: MeasureConfig) -> dict[str, dict[str, str]]:
-    """Every metric of a configuration, cheap and deep, with its attributes."""
-    return measure.metrics_of(config, measure_config) | measure.deep_metrics_of(config, measure_config)
-
-
-def group_spec(group: Group, steps: Sequence[int], measure_config: MeasureConfig) -> GroupSpec:
-    """What a group will record at these steps."""
+def group_spec(
+    group: Group, steps: Sequence[int], measure_config: MeasureConfig, start: Start | None = None
+) -> GroupSpec:
+    """What a group will record at these steps; `start`: what its runs start from."""
     settings = [setting for setting, _ in group.runs]
     distinct = {id(setting): setting for setting in settings}  # runs of one setting differ in their seed alone
     own = {key: _of_setting(setting) for key, setting in distinct.items()}
     of_runs = [own[id(setting)] for setting in settings]
-    targets = {id(setting.target): setting.target for setting in settings}
-    arrays = {
-        key: (*(np.asarray(leaf, np.float64) for leaf in (target.means, target.stds, target.weights)), *target.box())
-        for key, target in targets.items()
-    }
-    of_target = [arrays[id(setting.target)] for setting in settings]
-    per_run = lambda values: np.stack([np.asarray(value, np.float64) for value in values])  # noqa: E731
-    fields_kept = measure.fields_of(measure_config, settings[0].target.num_modes)
-    fields_kept |= measure.deep_fields_of(group.config, measure_config)
+    game = settings[0].game
+    plans = [plan for plan in training.plans(measure_config, game.target) if plan is not None]
+    gather = lambda of: {name: one for plan in plans for name, one in of(plan, game).items()}  # noqa: E731
     coords = {name: [one["fields"][name] for one in of_runs] for name in of_runs[0]["fields"]}
-    units = {"units": "data"}
+    coords |= {} if start is None else {"init_from": start.origins}
+    constants = {}
+    for name, (dims, _, attrs) in of_runs[0]["constants"].items():
+        values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])
+        constants[name] = (("run", *dims), values, attrs)
     return GroupSpec(
-        metrics=metrics_of(group.config, measure_config),
+        metrics=gather(measure.metrics_of),
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
-        constants={
-            "target_means": (("run", "mode", "xy"), per_run(target[0] for target in of_target), units),
-            "target_stds": (("run", "mode"), per_run(target[1] for target in of_target), units),
-            "target_weights": (("run", "mode"), per_run(target[2] for target in of_target), {}),
-            "target_center": (("run", "xy"), per_run(target[3] for target in of_target), units),
-            "extent": (("run",), per_run(target[4] for target in of_target), units),
-            "best_loss_disc": (("run", "mode"), per_run(one["best"][0] for one in of_runs), {"units": "loss"}),
-            "best_loss_gen": (("run", "mode"), per_run(one["best"][1] for one in of_runs), {"units": "loss"}),
-            "decision": (("run",), per_run(one["decision"] for one in of_runs), {"units": "output of D"}),
-            "equilibrium": (("run",), per_run(one["equilibrium"] for one in of_runs), {"units": "value"}),
-        },
-        fields={name: StoredField(*field) for name, field in fields_kept.items()},
-        axes=measure.axes_of(measure_config),
+        constants=constants,
+        fields={name: StoredField(*field) for name, field in gather(measure.fields_of).items()},
+        axes=gather(measure.axes_of),
     )
 
 
 def _of_setting(setting: Setting) -> dict[str, Any]:
-    config, weights = setting.config, np.asarray(setting.target.weights, np.float64)
-    params = LossParams(*(float(number) for number in gan.loss_params(setting.hparams)))
+    """Coordinates of a setting, and constants: name -> (axes after run, array, attributes)."""
+    config, target, loss = setting.config, setting.target, loss_of(setting.config)
+    truth = truth_of(loss, setting.hparams)
+    in_data, in_loss = {"units": "data"}, {"units": "loss"}
+    constants: dict[str, tuple[tuple[str, ...], Any, dict[str, str]]] = {
+        "decision": ((), truth.decision, {"units": "output of D"}),
+        "equilibrium": ((), truth.equilibrium, {"units": "value"}),
+        "in_nats": ((), float(loss.units == "nat"), {"units": "1"}),
+        "logistic": ((), float(loss.logistic), {"units": "1"}),
+    }
+    if setting.game.event_shape == (2,):
+        center, half = target.box()
+        constants |= {"target_center": (("xy",), center, in_data), "extent": ((), half, in_data)}
+    if setting.game.event_shape == (2,) and not _is_plain(target):
+        # What figures show of p: of plain mixtures they draw it themselves.
+        uniform = qmc.Sobol(target.num_uniforms, rng=np.random.default_rng(0)).random(_NUM_SHOWN)
+        shown = target.transform(np.clip(uniform, 1e-6, 1 - 1e-6).astype(np.float32))
+        constants["target_samples"] = (("target_sample", "xy"), shown, in_data)
+    if target.num_modes:
+        best = _best_losses(setting, truth)
+        constants |= {
+            "target_means": (("mode", "xy"), target.mode_means, in_data),
+            "target_stds": (("mode",), target.mode_stds, in_data),
+            "target_weights": (("mode",), target.mode_weights, {}),
+            "best_loss_disc": (("mode",), best[0], in_loss),
+            "best_loss_gen": (("mode",), best[1], in_loss),
+        }
+    return {"fields": sweep.fields_of(*setting[1:]), "constants": constants}
+
+
+_NUM_SHOWN = 256
+
+
+def _is_plain(target: Target) -> bool:
+    """Whether its modes' means, stds and weights are all of it."""
+    return isinstance(target, GaussianMixture) and target.shapes is None and target.groups is None
+
+
+def _best_losses(setting: Setting, truth: Any) -> np.ndarray:
+    """`LossTruth.of_modes` (2, K), NaN where the modes are not equal and disjoint as they are judged."""
+    config, weights = setting.config, np.asarray(setting.target.mode_weights, np.float64)
     alike = np.allclose(weights, 1 / len(weights), rtol=1e-3)
     # So many packs that they could not be told one by one say nothing more than fewer do.
-    if (
-        not alike
-        or config.num_classes
-        or config.instance_noise != "none"
-        or len(weights) ** (config.packing + 1) > 10**7
-    ):
-        best = np.full((2, len(weights)), np.nan)
-    else:
-        best = _best_losses(config.loss, len(weights), params, config.packing)
-    return {
-        "fields": sweep.fields_of(*setting[1:]),
-        "best": best,  # `losses.of_modes`, NaN where the modes are not equal and disjoint as they are judged
-        "decision": _decision(config.loss, params),
-        "equilibrium": float(LOSSES[config.loss].equilibrium(params)),
-    }
-
-
-_best_losses = functools.lru_cache(maxsize=1024)(losses.of_modes)
-
-
-@functools.lru_cache(maxsize=1024)
-def _decision(loss: str, params: LossParams) -> float:
-    """D's output where real and fake are equally likely; NaN where it is known up to a constant, or not at all."""
-    critic = LOSSES[loss].critic
-    if critic is None or loss.startswith("relativistic"):
-        return math.nan
-    return float(critic(np.float32(0), params))
+    many = len(weights) ** (config.packing + 1) > 10**7
+    if not alike or config.num_classes or config.instance_noise != "none" or many:
+        return np.full((2, len(weights)), np.nan)
+    return truth.of_modes(len(weights), config.packing)
 
 
 # ---- how it was made

@@ -12,6 +12,7 @@ A grid is a list of flat dicts of fields of the target, `Config` and `HParams`, 
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import math
 from collections import Counter
@@ -19,12 +20,17 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
 from gandyn import checks
-from gandyn.gan import gan, targets
-from gandyn.gan.gan import Config, HParams
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan import targets
+from gandyn.gan.config import Config, complete, numbers_of
+from gandyn.gan.game import Game
+from gandyn.gan.number import HParams
+from gandyn.gan.step import check
+from gandyn.gan.targets import Target
+from gandyn.sweeps import parts
 from gandyn.truth import measure
 from gandyn.truth.measure import MeasureConfig
 
@@ -43,21 +49,27 @@ MAX_MEASUREMENTS = 10**6
 """More measurements of one run than can be looked at, and few enough to be listed."""
 
 TARGET_FIELDS = (
-    "target", "num_modes", "radius", "spacing", "turns", "std", "layout_seed", "weights", "means", "stds",
+    "target",
+    *dict.fromkeys(name for make in targets.TARGETS.values() for name in inspect.signature(make).parameters),
+    "means", "stds", "covariances", "shapes", "groups",
 )  # fmt: skip
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(Config))
-HPARAMS_FIELDS = tuple(field.name for field in dataclasses.fields(HParams))
-FIELDS = (*TARGET_FIELDS, *CONFIG_FIELDS, *HPARAMS_FIELDS)
-"""What an axis of a grid can be."""
+FIELDS = (*dict.fromkeys(TARGET_FIELDS), *CONFIG_FIELDS)
+"""What an axis of a grid can be, beside the numbers that the chosen parts declare."""
 
 
 class Setting(NamedTuple):
     """Everything about a run but its seed. `recipe` is the label it goes by in results, plots and tables."""
 
     recipe: str
-    target: GaussianMixture
+    target: Target
     config: Config
     hparams: HParams
+
+    @property
+    def game(self) -> Game:
+        """The GAN; its hyperparameters as they are here, which a `Sweep` has completed."""
+        return Game(self.config, self.hparams, self.target)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +136,18 @@ class Sweep:
             _check_text("recipe", label, least=1)
         for target in {id(setting.target): setting.target for setting in self.settings}.values():
             targets.check(target)
-        for setting in self.settings:
-            gan.check(setting.target, setting.config, setting.hparams)
-        for config in {setting.config for setting in self.settings}:
-            measure.check(config, self.measure_config)
+        set_field("settings", _completed(self.settings))
+        for kind in {_kind(setting): setting for setting in self.settings}.values():
+            check(kind.game)
+            measure.check(kind.game, self.measure_config)
+        parts.record(self.parts)  # two of one name
+
+    @property
+    def parts(self) -> list[parts.Part]:
+        """The parts that are not built in."""
+        kinds = {_kind(setting): setting for setting in self.settings}.values()
+        of_settings = [part for setting in kinds for part in parts.of_setting(setting.target, setting.config)]
+        return [*of_settings, *parts.of_measuring(self.measure_config)]
 
     @property
     def steps(self) -> list[int]:
@@ -145,8 +165,29 @@ class Sweep:
         return self.measure_config if self.deep_every else dataclasses.replace(self.measure_config, deep=())
 
 
+def _completed(settings: Sequence[Setting]) -> tuple[Setting, ...]:
+    """Settings with every number that their parts declare."""
+    made: dict[tuple[int, int], HParams] = {}
+    for setting in settings:
+        key = id(setting.config), id(setting.hparams)
+        if key not in made:
+            try:
+                made[key] = complete(setting.config, setting.hparams)
+            except ValueError as error:
+                where = f" (in {setting.recipe!r:.200})" if len(settings) > 1 else ""
+                raise ValueError(f"{error}{where}") from None
+            for name, value in made[key].as_dict().items():
+                if type(value) not in (float, int):
+                    checks.number(name, value, -1e38, 1e38)
+    return tuple(one._replace(hparams=made[id(one.config), id(one.hparams)]) for one in settings)
+
+
+def _kind(setting: Setting) -> tuple[int, int]:
+    return id(setting.target), id(setting.config)
+
+
 class Group(NamedTuple):
-    """Runs that train side by side: one `Config`, one number of modes, one size of what measures them.
+    """Runs that train side by side: one `Config`, targets of one kind and shape, one size of what measures them.
 
     Attributes:
       config: of all.
@@ -202,13 +243,22 @@ def _check_axes(where: str, axes: Mapping[str, Any]) -> None:
 
 def _check_distinct(where: str, values: Iterable[Any]) -> None:
     """Two equal cells are one setting, and would be the same runs twice."""
-    for text, count in Counter(repr(_plain(value)) for value in values).items():
+    for text, count in Counter(repr(_in_float32(_plain(value))) for value in values).items():
         if count > 1:
             raise ValueError(f"{where}: got {text:.200} twice; allowed: distinct values")
 
 
+def _in_float32(value: Any) -> Any:
+    """Numbers as a run has them: 1 and 1.0 are one, and so is what float32 does not tell apart."""
+    if isinstance(value, list | tuple):
+        return [_in_float32(entry) for entry in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(np.float32(value)) if is_number and abs(value) < 2**100 else value
+
+
 def _check_field(where: str, name: str) -> None:
-    if name not in FIELDS:
+    # Which numbers there are is known once the parts are chosen.
+    if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"{where}: unknown key {name!r:.200}{checks.nearest(name, FIELDS)}")
 
 
@@ -223,7 +273,7 @@ def _plain(value: Any) -> Any:
     """Arrays as lists, and NumPy's numbers as Python's: NumPy's own texts leave out digits and entries."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return [_plain(entry) for entry in value] if type(value) in (list, tuple) else value
 
 
 def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> list[Setting]:
@@ -250,15 +300,27 @@ def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> li
         _check_distinct("recipe", [entry["recipe"] for entry in grid if entry.get("recipe")])
     labels, cells = [], []
     of_grids = [[_label(entry) for entry in grid] for grid in grids]
-    for entries, parts in zip(itertools.product(*grids), itertools.product(*of_grids), strict=True):
-        labels.append(", ".join(filter(None, parts)))
+    for entries, label in zip(itertools.product(*grids), itertools.product(*of_grids), strict=True):
+        labels.append(", ".join(filter(None, label)))
         cells.append({name: value for entry in entries for name, value in entry.items() if name != "recipe"})
-    build = _builder(_checked_entry(shared))
+    shared = _checked_entry(shared)
+    build = _builder(shared)
     made = [build(cell) for cell in cells]
+    _refuse_unread(shared, made)
     if not any(labels):
         labels = _labels([setting[1:] for setting in made])
-    labels = [label or _loss_and_penalty(vars(setting.config)) for label, setting in zip(labels, made, strict=True)]
+    labels = [label or _loss_and_penalty(setting.config) for label, setting in zip(labels, made, strict=True)]
     return [setting._replace(recipe=label) for setting, label in zip(made, _distinct(labels), strict=True)]
+
+
+def _refuse_unread(shared: Mapping[str, Any], settings: Sequence[Setting]) -> None:
+    """Raises for a number that all settings share and none of them reads."""
+    configs = {id(setting.config): setting.config for setting in settings}.values()
+    read = {name for config in configs for name in numbers_of(config)}
+    for name in shared:
+        if name not in read and name not in FIELDS:
+            known = (*read, *FIELDS)
+            raise ValueError(f"{name}: no such field, and nothing chosen reads it{checks.nearest(name, known)}")
 
 
 def _checked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,10 +336,14 @@ def _label(entry: Mapping[str, Any]) -> str:
     if entry.get("recipe"):
         return entry["recipe"]
     return ", ".join(
-        str(value) if name in ("loss", "penalty") else f"{name}={_text(value)}"
+        str(parts.label_of(value)) if name in ("loss", "penalties") else f"{name}={_text(_named(name, value))}"
         for name, value in entry.items()
-        if name != "recipe"
+        if name != "recipe" and not (name == "penalties" and not value)
     )
+
+
+def _named(name: str, value: Any) -> Any:
+    return parts.target_name(value) if name == "target" and not isinstance(value, str) else parts.label_of(value)
 
 
 _LONGEST = 60
@@ -308,22 +374,52 @@ def _builder(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Setting
     """What makes a setting of the fields of a cell; parts that several settings share are made once."""
     made: dict[Any, Any] = {}
 
-    def part(kind: Callable[..., T], names: frozenset[str], cell: Mapping[str, Any]) -> T:
-        key = kind, repr([entry for entry in cell.items() if entry[0] in names])
+    def part(kind: Callable[..., T], fields: Mapping[str, Any], key: Hashable) -> T:
         if key not in made:
-            made[key] = kind(**{name: value for name, value in {**shared, **cell}.items() if name in names})
+            made[key] = kind(**fields)
         return made[key]
 
     def build(cell: Mapping[str, Any]) -> Setting:
         try:
-            return Setting("", *(part(kind, names, cell) for kind, names in _PARTS))
+            fields = {**shared, **cell}
+            of = lambda names: {name: value for name, value in fields.items() if name in names}  # noqa: E731
+            text = lambda names: repr([(n, _key(v)) for n, v in cell.items() if n in names])  # noqa: E731
+            target = part(_target, of(_TARGET), ("target", text(_TARGET)))
+            config = part(_config, of(_CONFIG), ("config", text(_CONFIG)))
+            numbers = {name: value for name, value in fields.items() if name not in _TARGET | _CONFIG}
+            declared = numbers_of(config)
+            # What all settings share may be read by some of them alone.
+            numbers = {name: value for name, value in numbers.items() if name in declared or name in cell}
+            hparams = part(_hparams, numbers, ("hparams", repr(numbers)))
+            return Setting("", target, config, part(complete, {"config": config, "hparams": hparams}, (config, hparams)))
         except ValueError as error:
             if not cell:
                 raise
-            fields = ", ".join(f"{name}={value!r:.100}" for name, value in cell.items())
+            fields = ", ".join(f"{name}={parts.label_of(value)!r:.100}" for name, value in cell.items())
             raise ValueError(f"{error} (in the setting {fields:.300})") from error
 
     return build
+
+
+_TARGET, _CONFIG = frozenset(TARGET_FIELDS), frozenset(CONFIG_FIELDS)
+
+
+def _key(value: Any) -> Any:
+    """What tells values apart: objects by themselves."""
+    plain = isinstance(value, str | int | float | list | tuple | None)
+    return value if plain else f"{type(value).__name__} {id(value)}"
+
+
+def _target(target: Any = "ring", **options: Any) -> Target:
+    if isinstance(target, str):
+        return targets.build(target, **options)
+    if options:
+        raise ValueError(f"{next(iter(options))}: got it beside a target that is an object; allowed: with a name")
+    return target
+
+
+def _config(**fields: Any) -> Config:
+    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def _hparams(**fields: Any) -> HParams:
@@ -331,13 +427,6 @@ def _hparams(**fields: Any) -> HParams:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name}: got {value!r:.200}; allowed: a number")
     return HParams(**{name: float(value) if abs(value) < 2**1000 else value for name, value in fields.items()})
-
-
-_PARTS: tuple[tuple[Callable[..., Any], frozenset[str]], ...] = (
-    (targets.build, frozenset(TARGET_FIELDS)),
-    (Config, frozenset(CONFIG_FIELDS)),
-    (_hparams, frozenset(HPARAMS_FIELDS)),
-)
 
 
 # ---- settings from objects
@@ -351,7 +440,7 @@ def _as_list(field: str, given: T | Sequence[T], kind: type[T]) -> list[T]:
 
 
 def make_settings(
-    target: GaussianMixture | Sequence[GaussianMixture],
+    target: Target | Sequence[Target],
     config: Config | Sequence[Config],
     hparams: HParams | Sequence[HParams],
     recipes: Sequence[str] | None = None,
@@ -368,7 +457,7 @@ def make_settings(
       ValueError: lists of different lengths, labels that repeat.
     """
     given: dict[str, list[Any]] = {
-        "target": _as_list("target", target, GaussianMixture),
+        "target": _as_list("target", target, Target),
         "config": _as_list("config", config, Config),
         "hparams": _as_list("hparams", hparams, HParams),
     }
@@ -384,28 +473,30 @@ def make_settings(
     return [Setting(label, *row) for label, row in zip(labels, rows, strict=True)]
 
 
-def _labels(rows: Sequence[tuple[GaussianMixture, Config, HParams]]) -> list[str]:
-    """The loss and penalty of each row; where that is not enough, every other field that varies."""
+def _labels(rows: Sequence[tuple[Target, Config, HParams]]) -> list[str]:
+    """The loss and penalties of each row; where that is not enough, every other field that varies."""
     fields = [fields_of(*row) for row in rows]
-    labels = [_loss_and_penalty(of_row) for of_row in fields]
+    labels = [_loss_and_penalty(row[1]) for row in rows]
     if len(set(labels)) < len(labels):
-        varying = [name for name in fields[0] if len({field[name] for field in fields}) > 1]
-        others = [name for name in varying if name not in ("loss", "penalty")]
+        names = dict.fromkeys(name for field in fields for name in field)
+        varying = [name for name in names if len({field.get(name) for field in fields}) > 1]
+        others = [name for name in varying if name not in ("loss", "penalties")]
         labels = [
-            ", ".join([label, *(f"{name}={field[name]}" for name in others)])
+            ", ".join([label, *(f"{name}={field[name]}" for name in others if name in field)])
             for label, field in zip(labels, fields, strict=True)
         ]
     return _distinct(labels)  # equal fields, but targets that differ in their arrays
 
 
-def _loss_and_penalty(fields: Mapping[str, Any]) -> str:
-    return fields["loss"] if fields["penalty"] == "none" else f"{fields['loss']} + {fields['penalty']}"
+def _loss_and_penalty(config: Config) -> str:
+    loss, penalties = parts.label_of(config.loss), parts.label_of(config.penalties)
+    return f"{loss} + {penalties}" if penalties else loss
 
 
-def fields_of(target: GaussianMixture, config: Config, hparams: HParams) -> dict[str, Any]:
+def fields_of(target: Target, config: Config, hparams: HParams) -> dict[str, Any]:
     """Every field of a setting as one number or one text: the coordinates of its runs in the results."""
-    numbers_of_target = {"num_modes": target.num_modes, "target_std": float(np.min(target.stds))}
-    return vars(config) | vars(hparams) | numbers_of_target
+    of_config = {field.name: parts.label_of(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return of_config | hparams.as_dict() | targets.fields_of(target)
 
 
 # ---- seeds
@@ -461,7 +552,7 @@ state written, in seconds. What a cluster restarts is one group."""
 
 def plan(
     runs: Iterable[tuple[Setting, int]],
-    size_of: Callable[[GaussianMixture], Hashable] = lambda _: None,
+    size_of: Callable[[Target], Hashable] = lambda _: None,
     most: Mapping[Config, int] | None = None,
     parts: int = 1,
 ) -> list[Group]:
@@ -485,7 +576,9 @@ def plan(
         if id(setting) not in of_setting:
             own = id(setting.target)
             if own not in sizes:
-                sizes[own] = setting.target.num_modes, size_of(setting.target)
+                leaves, structure = jax.tree.flatten(setting.target)
+                shapes = tuple(np.shape(leaf) for leaf in leaves)
+                sizes[own] = structure, shapes, size_of(setting.target)
             of_setting[id(setting)] = kinds.setdefault((setting.config, sizes[own]), [])
         of_setting[id(setting)].append(run)
     groups = []

@@ -34,10 +34,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gandyn import checks
-from gandyn.sweeps import presets, sweep
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.targets import Target
+from gandyn.sweeps import parts, presets, sweep
+from gandyn.sweeps.parts import Using, collect, resolved
 from gandyn.sweeps.sweep import Setting, Sweep
 from gandyn.text import printable
 from gandyn.truth.measure import MeasureConfig
@@ -46,7 +48,8 @@ MEASURE_FIELDS = tuple(field.name for field in dataclasses.fields(MeasureConfig)
 RUN_FIELDS = ("seeds", "num_steps", "measure_every", "deep_every", "title")
 _TABLES = ("target", "config", "hparams", "measure")
 _GRIDS = ("product", "zip", "recipe")
-_DEEPEST = 2
+_KNOWN = (*RUN_FIELDS, *sweep.FIELDS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
+_DEEPEST = 4
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -72,8 +75,10 @@ def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         # A key of that name with no table behind it is the name of the target.
         own = value if name in _TABLES and isinstance(value, dict) else {name: value}
         for key, entry in own.items():
-            known = (*RUN_FIELDS, *sweep.FIELDS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
-            if key not in known:
+            # Which numbers there are is known once the parts are chosen; in [target], [config], [measure] there are none.
+            fields = {"target": sweep.TARGET_FIELDS, "config": sweep.CONFIG_FIELDS, "measure": MEASURE_FIELDS}
+            known = fields.get(name, _KNOWN) if own is value else _KNOWN
+            if key not in known and (known is not _KNOWN or isinstance(entry, str | list | dict)):
                 raise ValueError(f"{where}: unknown key {key!r:.200}{checks.nearest(key, (*known, *_TABLES))}")
             if key in flat:
                 raise ValueError(f"{where}: {key}: given twice")
@@ -88,8 +93,6 @@ def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         for key, entry in (field for table in tables for field in table.items()):
             if key in (*RUN_FIELDS, *MEASURE_FIELDS):
                 raise ValueError(f"{where}: {name}: {key}: holds for the whole sweep; allowed: at the top of the file")
-            if key not in (*sweep.FIELDS, "recipe"):
-                raise ValueError(f"{where}: {name}: unknown key {key!r:.200}{checks.nearest(key, sweep.FIELDS)}")
             _check_value(f"{where}: {name}", key, entry)
     return flat
 
@@ -107,8 +110,12 @@ def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
         raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
 
 
-def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Sweep:
+def make(
+    content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None
+) -> Sweep:
     """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
+
+    `using` are a person's own parts, which the file names.
 
     Raises:
       ValueError: a field that varies is overridden; anything that `Sweep` and `sweep.expand` refuse.
@@ -116,6 +123,7 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None)
     overrides = overrides or {}
     preset = overrides.get("preset", content.get("preset", ""))
     flat = {**(presets.fields(preset) if preset != "" else {}), **content, **overrides}
+    flat = _with_parts(flat, using or collect(()))
     recipes = flat.pop("recipe", [])
     grids = [
         # A flag holds for every recipe, as it does where a file has none.
@@ -126,7 +134,8 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None)
     for name in overrides:
         if any(name in entry for grid in grids[1:] for entry in grid):
             raise ValueError(f"{name}: given as a flag, and varies in the file; allowed: one of them")
-    settings = sweep.expand({name: flat[name] for name in sweep.FIELDS if name in flat}, *grids)
+    own = (*RUN_FIELDS, *MEASURE_FIELDS, "preset", "out", "overwrite")
+    settings = sweep.expand({name: value for name, value in flat.items() if name not in own}, *grids)
     if preset and len(settings) == 1 and not recipes:
         settings = [settings[0]._replace(recipe=preset)]
     return Sweep(
@@ -137,42 +146,63 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None)
     )
 
 
+def _with_parts(flat: Mapping[str, Any], using: Using) -> dict[str, Any]:
+    """Fields with the names of a person's own parts replaced by them, in grids too."""
+    in_table = lambda table: {name: resolved(name, value, using) for name, value in table.items()}  # noqa: E731
+    in_lists = lambda table: {  # noqa: E731
+        name: [resolved(name, value, using) for value in values] if isinstance(values, list) else values
+        for name, values in table.items()
+    }
+    tables = {"product": in_lists, "zip": lambda all_: list(map(in_lists, all_)), "recipe": lambda all_: list(map(in_table, all_))}
+    return {name: tables[name](value) if name in tables else resolved(name, value, using) for name, value in flat.items()}
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def text(sweep_: Sweep) -> str:
     """TOML that `make` turns into the same sweep, to the bit: what all settings share, then one [[recipe]] each."""
-    targets = {id(setting.target): setting.target for setting in sweep_.settings}
-    arrays = {key: {name: _shortest(value) for name, value in vars(target).items()} for key, target in targets.items()}
+    of_target = {id(setting.target): _target_fields(setting.target) for setting in sweep_.settings}
+    of_config = {id(setting.config): _config_fields(setting.config) for setting in sweep_.settings}
     fields = [
-        {"target": "mixture"}
-        | arrays[id(setting.target)]
-        | vars(setting.config)
-        | {name: float(value) for name, value in vars(setting.hparams).items()}
+        of_target[id(setting.target)]
+        | of_config[id(setting.config)]
+        | {name: float(value) for name, value in setting.hparams.as_dict().items()}
         for setting in sweep_.settings
     ]
-    shared = {name: value for name, value in fields[0].items() if all(field[name] == value for field in fields)}
+    shared = {name: value for name, value in fields[0].items() if all(field.get(name) == value for field in fields)}
     run = {name: getattr(sweep_, name) for name in RUN_FIELDS} | {"seeds": ranges(sweep_.seeds)}
-    tables = [_toml(run | vars(sweep_.measure_config) | shared)]
+    tables = [_toml(run | _measuring(sweep_) | shared)]
     for setting, field in zip(sweep_.settings, fields, strict=True):
         own = {name: value for name, value in field.items() if name not in shared}
         tables.append("[[recipe]]\n" + _toml({"recipe": setting.recipe} | own))
     return "\n".join(tables)
 
 
-def parse(recorded: str) -> Sweep:
-    """The sweep of a `text`."""
+def _target_fields(target: Target) -> dict[str, Any]:
+    if not parts.is_rebuilt(target):
+        return {"target": parts.target_name(target)}
+    kind, numbers = targets.to_record(target)
+    return {"target": kind} | {name: value for name, value in numbers.items() if value is not None}
+
+
+def _measuring(sweep_: Sweep) -> dict[str, Any]:
+    return {name: parts.text_of(value) for name, value in vars(sweep_.measure_config).items()}
+
+
+def _config_fields(config: Config) -> dict[str, Any]:
+    texts = {field.name: parts.text_of(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {name: value for name, value in texts.items() if value is not None}
+
+
+def parse(recorded: str, using: Using | None = None) -> Sweep:
+    """The sweep of a `text`; `using` are the person's own parts that it names."""
     try:
         content = tomllib.loads(recorded)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"the recorded configuration is not TOML: {error}") from None
-    return make(flatten(content, "the recorded configuration"))
-
-
-def _shortest(array: Any) -> list[float]:
-    """The entries of a float32 array, flat, in the fewest digits that give them back."""
-    return [float(str(entry)) for entry in np.asarray(array, np.float32).ravel()]
+    return make(flatten(content, "the recorded configuration"), using=using)
 
 
 def ranges(seeds: Sequence[int]) -> list[str]:
@@ -200,7 +230,7 @@ def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
         for name in RUN_FIELDS
         if getattr(old, name) != getattr(new, name)
     ]
-    found += _fields_that_differ("", vars(old.measure_config), vars(new.measure_config))
+    found += _fields_that_differ("", _measuring(old), _measuring(new))
     ours = {setting.recipe: setting for setting in new.settings}
     theirs = {setting.recipe: setting for setting in old.settings}
     for label in [*theirs, *(label for label in ours if label not in theirs)]:
@@ -215,13 +245,14 @@ def differences(old: Sweep, new: Sweep, most: int = 12) -> list[str]:
 
 def _fields_that_differ(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
-        f"{label}{name}: {_short(old[name])} there, {_short(new[name])} here" for name in old if old[name] != new[name]
+        f"{label}{name}: {_short(old.get(name))} there, {_short(new.get(name))} here"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
     ]
 
 
 def _every_field(setting: Setting) -> dict[str, Any]:
-    target = {name: _shortest(value) for name, value in vars(setting.target).items()}
-    return target | vars(setting.config) | {name: float(value) for name, value in vars(setting.hparams).items()}
+    return _target_fields(setting.target) | _config_fields(setting.config) | setting.hparams.as_dict()
 
 
 def _short(value: Any) -> str:

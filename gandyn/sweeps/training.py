@@ -7,31 +7,29 @@ looks whether it is asked to stop, reports, and writes. How work is cut changes 
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from gandyn import truth
-from gandyn.gan.gan import State
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan.state import State
+from gandyn.gan.targets import Target
 from gandyn.results.checkpoints import Checkpoint, Checkpoints
 from gandyn.results.manifest import Progress
 from gandyn.results.writer import Writer
 from gandyn.sweeps import cost, ensemble
+from gandyn.sweeps.parts import described
 from gandyn.sweeps.interrupts import Stop, Stopped
 from gandyn.sweeps.sweep import Group
 from gandyn.truth import measure
-from gandyn.truth.measure import MeasureConfig, Measurement, Past
+from gandyn.truth.measure import Measured, MeasureConfig, Past
 
 PIECE_SECONDS = 1.0
 """What is given to the devices at once takes about so long."""
 
 NOTE_SECONDS = 5.0
 """So often the progress of a group is noted beside its results."""
-
-_TRANSPORT_RUNS = 8  # solved on the host between two looks at whether to stop
 
 
 class Report(Protocol):
@@ -58,20 +56,20 @@ class Schedule(NamedTuple):
     measure_config: MeasureConfig
 
 
-def grids(measure_config: MeasureConfig, target: GaussianMixture) -> tuple[int, tuple[int, ...]]:
-    """Cells along each side of the density grids, of the cheap and of the deep measurements."""
-    deep = measure.deep_grids(target, measure_config) if measure_config.deep else ()
-    return truth.grid_cells(target, measure_config.bandwidth), deep
+def plans(measure_config: MeasureConfig, target: Target) -> tuple[measure.Plan, measure.Plan | None]:
+    """What is measured often, and in depth (None where nothing is): what a target fixes of the measuring programs."""
+    deep = measure.plan_of(measure_config, target, deep=True) if measure_config.deep else None
+    return measure.plan_of(measure_config, target, deep=False), deep
 
 
 def identity(group: Group) -> str:
     """A short text that is another one for other runs, settings or seeds."""
-    text = hashlib.sha256(repr(group.config).encode())
+    text = hashlib.sha256(described(group.config).encode())
     arrays: dict[int, bytes] = {}
     for setting, seed in group.runs:
         own = id(setting)
         if own not in arrays:
-            numbers = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves((setting.target, setting.hparams))]
+            numbers = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(setting.game)]
             arrays[own] = b"".join(leaf.tobytes() for leaf in numbers)
         text.update(arrays[own] + seed.to_bytes(4))
     return text.hexdigest()[:32]
@@ -113,6 +111,7 @@ class Training:
       record: takes (position of the step in the schedule, metrics, fields) of a measurement.
       report: is told of progress.
       stop: is asked whether to go on.
+      start: what the players start from (`states.Start`); None draws them.
     """
 
     def __init__(
@@ -122,31 +121,42 @@ class Training:
         record: Callable[[int, dict[str, np.ndarray], dict[str, np.ndarray]], None],
         report: Report,
         stop: Stop,
+        start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._group, self._schedule, self._report, self._stop = group, schedule, report, stop
         self._record_to = record
-        targets = [setting.target for setting, _ in group.runs]
-        grid_size, deep_grids = grids(schedule.measure_config, targets[0])  # as of all others
+        first = group.runs[0][0]
+        often, in_depth = plans(schedule.measure_config, first.target)  # as of all others
         self._many = ensemble.make_ensemble(
             group.config,
-            schedule.measure_config,
-            grid_size,
+            often,
             len(group.runs),
-            cost.block_size(group.config, schedule.measure_config, (grid_size, deep_grids)),
-            deep_grids=deep_grids if schedule.deep_every else (),
+            cost.block_size(first, schedule.measure_config),
+            in_depth=in_depth if schedule.deep_every else None,
             capacity=group.capacity,
         )
-        hparams, seeds = [setting.hparams for setting, _ in group.runs], [seed for _, seed in group.runs]
-        self._runs = self._many.place(ensemble.stack_runs(targets, hparams, seeds))
-        deep_metrics = measure.deep_metrics_of(group.config, schedule.measure_config)
-        self._not_taken = dict.fromkeys(deep_metrics, np.full(len(group.runs), np.nan, np.float32))
+        self._games = [setting.game for setting, _ in group.runs]
+        self._runs = self._many.place(ensemble.stack_runs(self._games, [seed for _, seed in group.runs]))
+        self._metrics = list(measure.metrics_of(often, first.game))
+        self._deep_metrics = [] if in_depth is None else list(measure.metrics_of(in_depth, first.game))
+        self._not_taken = dict.fromkeys(self._deep_metrics, np.full(len(group.runs), np.nan, np.float32))
         self._paces = {"advance": _Pace(), "measure": _Pace(), "deep": _Pace()}
         self._pending: tuple[int, Any, tuple[dict, dict]] | None = None
         report(group.label, 0)
         self._states: State = self._many.init(self._runs)
+        if start is not None:
+            self._start_from(start)
         self._past = Past(*[self._many.keep_params(self._states)] * 2) if schedule.deep_every else None
         self.step = 0
         self.recorded = 0
+
+    def _start_from(self, start: Mapping[str, np.ndarray]) -> None:
+        own = self._states.params, self._states.stats
+        given = jax.tree.unflatten(jax.tree.structure(own), [start[name] for name in sorted(start)])
+        params, stats = self._many.place(given)
+        self._states = self._states.replace(params=params, stats=stats)
+        if self._states.average is not None:
+            self._states = self._states.replace(average=self._many.keep(self._states.variables.gen))
 
     def like(self) -> Any:
         """Arrays of the shapes and types that a checkpoint of this group has."""
@@ -160,6 +170,10 @@ class Training:
         typed = ensemble.wrap_keys(host, (self._states, self._past))
         self._states, self._past = self._many.place(typed)
         self.step, self.recorded = checkpoint.step, checkpoint.recorded
+
+    def state_of(self, run: int) -> State:
+        """The state of one run, on the first device."""
+        return self._many.one(self._states, run)
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on from here, as copies on the host; waits for the devices."""
@@ -179,7 +193,7 @@ class Training:
           Stopped: at a safe point, where a checkpoint can be taken.
         """
         for index in range(self.recorded, len(self._schedule.steps)):
-            self._advance_to(self._schedule.steps[index])
+            self.advance_to(self._schedule.steps[index])
             # The devices are busy with this chunk while the last measurement is written.
             measurement = self._measure()
             if self._flush():
@@ -188,7 +202,8 @@ class Training:
             self._pending = index, measurement, deep
         self._flush()
 
-    def _advance_to(self, step: int) -> None:
+    def advance_to(self, step: int) -> None:
+        """Trains up to a step."""
         pace = self._paces["advance"]
         while self.step < step:
             self._stop.check()
@@ -202,7 +217,7 @@ class Training:
             self.step += piece
             self._report(self._group.label, piece * self._many.num_runs)
 
-    def _measure(self) -> Measurement | Callable[[], Measurement]:
+    def _measure(self) -> Measured | Callable[[], Measured]:
         """The cheap measurement: itself, or what waits for it where it was given to the devices in one piece."""
         self._stop.check()
         rows, pace = self._many.rows_measured, self._paces["measure"]
@@ -228,26 +243,21 @@ class Training:
 
     def _measure_deep(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
-        many, config, measure_config, past = self._many, self._group.config, self._schedule.measure_config, self._past
-        assert past is not None
-        taken = self._in_parts("deep", lambda span: many.measure_deep(self._states, self._runs, past, span))
-        metrics, fields, samples = dict(taken.metrics), dict(taken.fields), taken.samples
-        if samples is not None:
-            targets = [setting.target for setting, _ in self._group.runs]
-            found = []
-            for first in range(0, many.num_runs, _TRANSPORT_RUNS):
-                self._stop.check()
-                part = slice(first, first + _TRANSPORT_RUNS)
-                found.append(measure.transport(config, measure_config, samples[part], targets[part]))
-            metrics |= {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        if "spectrum" in measure_config.deep:
-            found = []
+        many, past = self._many, self._past
+        assert past is not None and many.in_depth is not None
+        taken = self._in_parts("deep", lambda span: many.measure(self._states, self._runs, span, past))
+        metrics = {name: taken.metrics[:, i].copy() for i, name in enumerate(self._deep_metrics)}
+        fields = dict(taken.fields)
+        if taken.more:
             for run in range(many.num_runs):
                 self._stop.check()
-                own = many.one((self._runs.target, self._runs.hparams, self._states), run)
-                found.append(measure.spectrum(config, measure_config, *own))
-            metrics |= {name: np.asarray([one[name] for one, _ in found], np.float32) for name in found[0][0]}
-            fields |= {"eigenvalues": np.stack([eigenvalues for _, eigenvalues in found])}
+                more = jax.tree.map(lambda leaf, run=run: leaf[run], taken.more)
+                state = many.one(self._states, run)
+                for name, value in measure.host_metrics(many.in_depth, self._games[run], state, more).items():
+                    whole = metrics if name in metrics else fields
+                    if run == 0 and name not in metrics:
+                        fields[name] = np.full((many.num_runs, *np.shape(value)), np.nan, np.float32)
+                    whole[name][run] = value
         if self.step % self._schedule.deep_every == 0:
             # Not at an end between two multiples: a longer run does not measure there.
             self._past = past._replace(last=many.keep_params(self._states))
@@ -258,8 +268,8 @@ class Training:
         if self._pending is None:
             return False
         index, measurement, (deep_metrics, deep_fields) = self._pending
-        metrics, fields = measurement() if callable(measurement) else measurement  # pyright: ignore
-        named = measure.named(self._group.config, self._schedule.measure_config, metrics)
+        metrics, fields, _ = measurement() if callable(measurement) else measurement  # pyright: ignore
+        named = {name: metrics[:, i] for i, name in enumerate(self._metrics)}
         self._record_to(index, named | self._not_taken | deep_metrics, fields | deep_fields)
         self._pending, self.recorded = None, index + 1
         return True
@@ -278,6 +288,7 @@ def train(
     stop: Stop,
     checkpoints: Checkpoints | None = None,
     checkpoint_every: float = 60.0,
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Trains and records one group of a results folder, from its last checkpoint.
 
@@ -290,16 +301,17 @@ def train(
       stop: is asked whether to go on.
       checkpoints: where states are kept; None keeps none.
       checkpoint_every: seconds between them, at least; one is always taken at the end, and when stopped.
+      start: what the players start from; None draws them.
 
     Raises:
       Stopped: after a checkpoint.
     """
-    before, start = writer.progress(index), time.monotonic()
-    training = Training(group, schedule, lambda i, *what: writer.write(index, i, *what), report, stop)
-    last_checkpoint = last_note = start
+    before, began = writer.progress(index), time.monotonic()
+    training = Training(group, schedule, lambda i, *what: writer.write(index, i, *what), report, stop, start)
+    last_checkpoint = last_note = began
 
     def note(status: str, step: int | None = None) -> None:
-        spent = before.wall_time_s + time.monotonic() - start
+        spent = before.wall_time_s + time.monotonic() - began
         writer.note(index, Progress(status, training.step if step is None else step, spent))
 
     def save() -> None:

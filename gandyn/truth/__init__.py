@@ -4,6 +4,7 @@ Of D by the density ratio, of G by a search over the plane; exact transport, and
 """
 
 from gandyn.truth.best_response import best_value, cross_fitted, log_ratios
+from gandyn.truth.derived import LossTruth, critic_of, truth_of
 from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
 from gandyn.truth.duality import Extremes, Worst, duality_gap, extremes, worst_value
 from gandyn.truth.lipschitz import critic_w1
@@ -17,9 +18,11 @@ __all__ = [
     "Estimate",
     "Extremes",
     "GridDensity",
+    "LossTruth",
     "Worst",
     "best_value",
     "bin_linearly",
+    "critic_of",
     "critic_w1",
     "cross_fitted",
     "duality_gap",
@@ -30,6 +33,7 @@ __all__ = [
     "lipschitz_upper",
     "log_ratios",
     "sobol_bits",
+    "truth_of",
     "uniforms",
     "value",
     "w1",

@@ -11,28 +11,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan.targets import Target
 from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE, GridDensity, bin_linearly
 from gandyn.truth.value import Estimate, estimate
 
 
 def log_ratios(
-    x: jax.Array, points: jax.Array, target: GaussianMixture, size: int, bandwidth: float, num_blurs: int
+    x: jax.Array, points: jax.Array, target: Target, size: int, bandwidth: float, num_blurs: int
 ) -> jax.Array:
-    """Candidates for log p/q, in nats, at x (N, 2): (A, N), A = 2 * num_blurs.
+    """Candidates for log p/q, in nats, at x (N, 2): (A, N), A = 2 * num_blurs, or num_blurs of a target without blur.
 
     q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: k of them have k times the
     variance of one). Half of the candidates take p as it is; the other half blur p alike and extrapolate the ratio to
     no blur by the polynomial through the first k = 1 ... num_blurs of them: a blur's error is a power series in its
     variance, of which that cancels the first k - 1 terms (Richardson's extrapolation). What binning and look-up blur
-    counts as part of it.
+    counts as part of it. A target that cannot be blurred exactly (it has no method `blur`) has the first half alone.
 
     Args:
       x: where.
       points: (N', 2), nodes pushed through G; not those that the candidates will be evaluated on.
       target: p.
       size: cells along each side of the grid, from `grid_cells` with the same bandwidth.
-      bandwidth: std of one blur in units of the target's narrowest std.
+      bandwidth: std of one blur in units of the target's scale.
       num_blurs: how many blurs.
 
     Clipped at +-log(N'): no ratio further out can be told from that many points, and the bound limits what a
@@ -45,19 +45,23 @@ def log_ratios(
     floor = 1 / (points.shape[0] * (size * density.cell) ** 2)
     log_p = target.log_prob(x)
 
-    def blurred(density: GridDensity, variance: jax.Array) -> tuple[GridDensity, tuple[jax.Array, jax.Array]]:
+    blur = getattr(target, "blur", None)
+
+    def blurred(density: GridDensity, variance: jax.Array) -> tuple[GridDensity, tuple[jax.Array, ...]]:
         density = density.blur()
         log_q = jnp.log(jnp.maximum(density(x), floor))
-        log_p_blurred = target.blur(density.cell * jnp.sqrt(variance)).log_prob(x)
-        return density, (log_p - log_q, log_p_blurred - log_q)
+        logs = [log_p] if blur is None else [log_p, blur(density.cell * jnp.sqrt(variance)).log_prob(x)]
+        return density, tuple(one - log_q for one in logs)
 
     variances = CELLS_PER_BLUR**2 * np.arange(1, num_blurs + 1) + INTERPOLATION_VARIANCE  # of q, in cells squared
-    _, (unblurred, alike) = jax.lax.scan(blurred, density, jnp.asarray(variances, x.dtype))
+    _, (unblurred, *alike) = jax.lax.scan(blurred, density, jnp.asarray(variances, x.dtype))
+    if not alike:
+        return jnp.clip(unblurred, -bound, bound)
     # Row k - 1 weighs the values at the first k variances to the value at 0 of the polynomial through them.
     weights = np.zeros((num_blurs, num_blurs))
     for k in range(1, num_blurs + 1):
         weights[k - 1, :k] = np.linalg.inv(np.vander(variances[:k], increasing=True))[0]
-    extrapolated = jnp.asarray(weights, x.dtype) @ alike
+    extrapolated = jnp.asarray(weights, x.dtype) @ alike[0]
     return jnp.clip(jnp.concatenate([unblurred, extrapolated]), -bound, bound)
 
 

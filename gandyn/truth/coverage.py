@@ -1,7 +1,14 @@
 """Mode coverage and sample quality, under named conventions.
 
 The same generator scores differently under different conventions, so each number travels with its convention's name and
-with the figure that as many real samples get. Shapes: N samples, K modes.
+with the figure that as many real samples get. All of it needs a target that counts its modes (`num_modes` above 0).
+
+A sample belongs to the mode of its nearest component. In an isotropic mixture the nearest is by Euclidean distance,
+whatever the components' std; in one of full covariances by Mahalanobis', for along a thin mode many of its own samples
+lie nearer to another's mean. Distances are counted in std of the component (Mahalanobis' again). Where components are
+grouped into modes, a mode is what is within so many std of any of its components.
+
+Shapes: N samples, d dimensions, K modes (G of groups).
 """
 
 import math
@@ -47,7 +54,7 @@ class Coverage(NamedTuple):
     Attributes:
       modes: number of covered modes.
       high_quality: share of samples of high quality. Above the mass that a Gaussian has within the radius
-        (0.9889 at 3 std in the plane) it means over-concentration.
+        (0.9889 at 3 std in the plane; another where components overlap) it means over-concentration.
       mode_tv: half the sum over modes of |p_k - w_k| plus half the invalid mass, in [0, 1].
       reverse_kl: KL(p || w) in nats of the distribution p of all samples over their nearest modes; infinite where a
         sample is not finite, for the target has no mass there.
@@ -64,20 +71,31 @@ class Coverage(NamedTuple):
 def nearest_mode(
     x: jax.Array, target: GaussianMixture, labels: jax.Array | None = None, num_classes: int = 0
 ) -> tuple[jax.Array, jax.Array]:
-    """Index of the nearest mode (Euclidean) of x (N, 2) and the distance to it in that mode's std: (N,), (N,).
+    """Index of the mode nearest to x (N, d) and the distance to its nearest component in that one's std: (N,), (N,).
 
     With labels (N,), the nearest among the modes of a sample's own class (mode k is of class k mod num_classes).
     """
-    squared = jnp.sum((x[:, None, :] - target.means[None, :, :]) ** 2, axis=-1)
+    component, distance = nearest_component(x, target, labels, num_classes)
+    return target.mode_of(component), distance
+
+
+def nearest_component(
+    x: jax.Array, target: GaussianMixture, labels: jax.Array | None = None, num_classes: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """As `nearest_mode`, with the index of the component: (N,), (N,)."""
+    stds, squared = jnp.asarray(target.stds), target.squared(x)
+    if target.shapes is not None:
+        squared = squared / stds[None, :] ** 2
     if labels is not None:
-        own = jnp.arange(target.num_modes)[None, :] % num_classes == labels[:, None]
-        squared = jnp.where(own, squared, jnp.inf)
-    mode = jnp.argmin(squared, axis=1)
-    return mode, jnp.sqrt(jnp.min(squared, axis=1)) / target.stds[mode]
+        mode = target.mode_of(jnp.arange(target.num_components))
+        squared = jnp.where(mode[None, :] % num_classes == labels[:, None], squared, jnp.inf)
+    component = jnp.argmin(squared, axis=1)
+    distance = jnp.sqrt(jnp.min(squared, axis=1))
+    return component, distance / stds[component] if target.shapes is None else distance
 
 
 def label_accuracy(x: jax.Array, target: GaussianMixture, labels: jax.Array, num_classes: int) -> jax.Array:
-    """Share of samples x (N, 2) whose nearest mode is of their own class, labels (N,)."""
+    """Share of samples x (N, d) whose nearest mode is of their own class, labels (N,)."""
     mode, distance = nearest_mode(x, target)
     return jnp.mean((mode % num_classes == labels) & jnp.isfinite(distance))
 
@@ -89,7 +107,7 @@ def coverage(
     labels: jax.Array | None = None,
     num_classes: int = 0,
 ) -> Coverage:
-    """Coverage of samples x (N, 2). Samples that are not finite belong to no mode: they are invalid, not left out.
+    """Coverage of samples x (N, d). Samples that are not finite belong to no mode: they are invalid, not left out.
 
     With labels (N,), a sample counts for the modes of its own class alone.
     """
@@ -101,11 +119,12 @@ def coverage(
     covered = count >= max(1, math.ceil(round(convention.cover_share * num, 6)))
     invalid = 1 - jnp.sum(valid)
     share = jnp.sum(member, axis=0) / num
-    reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, target.weights))
+    weights = target.mode_weights
+    reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, weights))
     return Coverage(
         modes=jnp.sum(covered).astype(jnp.float32),
         high_quality=jnp.mean(distance <= convention.quality_radius),
-        mode_tv=0.5 * (jnp.sum(jnp.abs(valid - target.weights)) + invalid),
+        mode_tv=0.5 * (jnp.sum(jnp.abs(valid - weights)) + invalid),
         reverse_kl=jnp.where(jnp.all(jnp.isfinite(distance)), reverse_kl, jnp.inf),
         covered=covered,
     )

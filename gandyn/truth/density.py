@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan.targets import Target
 
 CELLS_PER_BLUR = 2
 """Grid cells per standard deviation of one blur."""
@@ -62,25 +62,30 @@ def _blur_axis(values: jax.Array, axis: int) -> jax.Array:
     return blurred
 
 
-def grid_cells(target: GaussianMixture, bandwidth: float, most: int = 1536) -> int:
-    """H for a target: enough cells to hold its box when one blur is `bandwidth` * its narrowest std, at most `most`.
+def grid_cells(target: Target, bandwidth: float, most: int = 1536) -> int:
+    """H for a target: enough cells to hold its box when one blur is `bandwidth` * its scale, at most `most`.
 
     Where `most` binds, cells and blur grow with the box: the best response stays a lower bound, only a looser one.
+
+    Raises:
+      ValueError: a target that is not in the plane.
     """
+    if target.event_shape != (2,):
+        raise ValueError(f"target: got points of shape {target.event_shape}; allowed for a density on a grid: (2,)")
     _, half = target.box()
-    cells = 2 * float(half) / (bandwidth * float(np.min(target.stds)) / CELLS_PER_BLUR)
+    cells = 2 * float(half) / (bandwidth * float(target.scale()) / CELLS_PER_BLUR)
     # Whole multiples of 64, so that targets of nearly one size share a program.
     return min(most, 64 * math.ceil((cells + 1) / 64))
 
 
-def bin_linearly(points: jax.Array, target: GaussianMixture, size: int, bandwidth: float) -> GridDensity:
+def bin_linearly(points: jax.Array, target: Target, size: int, bandwidth: float) -> GridDensity:
     """Points (N, 2) on a grid of (size, size) over the target's box: each spreads 1/N over its four neighbours.
 
-    What falls off the grid is lost. A blur of this grid has a std of `bandwidth` * the target's narrowest std, or more
-    where `size` cells of that fineness do not reach over the box.
+    What falls off the grid is lost. A blur of this grid has a std of `bandwidth` * the target's scale, or more where
+    `size` cells of that fineness do not reach over the box.
     """
-    center, half = target.box()
-    cell = jnp.maximum(2 * half / (size - 1), bandwidth * jnp.min(target.stds) / CELLS_PER_BLUR)
+    center, half = map(jnp.asarray, target.box())
+    cell = jnp.maximum(2 * half / (size - 1), bandwidth * target.scale() / CELLS_PER_BLUR)
     origin = center - cell * (size - 1) / 2
     position = (points - origin[None, :]) / cell
     corner = jnp.floor(position)

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gandyn.gan.losses import DEFAULTS, Loss, LossParams
+from gandyn.gan.loss import Loss
+from gandyn.gan.number import HParams
 from gandyn.truth.best_response import cross_fitted
 from gandyn.truth.lipschitz import climb
 from gandyn.truth.value import Estimate, estimate
@@ -93,7 +94,7 @@ def extremes(
     return Extremes(*jax.vmap(highest)(jnp.asarray([1.0, -1.0])))
 
 
-def worst_value(loss: Loss, real_logits: jax.Array, ends: Extremes, params: LossParams = DEFAULTS) -> Worst:
+def worst_value(loss: Loss, real_logits: jax.Array, ends: Extremes, numbers: HParams) -> Worst:
     """min_G V over G with its samples in the box: V(D, point mass at x0), x0 where D is most fooled.
 
     Of D's two extremes the one at which V is less, chosen by cross-fitting (`cross_fitted`). The standard error is of
@@ -103,11 +104,11 @@ def worst_value(loss: Loss, real_logits: jax.Array, ends: Extremes, params: Loss
       loss: whose V.
       real_logits: (M, N), D on real nodes.
       ends: from `extremes`.
-      params: the loss's numbers.
+      numbers: the loss's.
     """
 
     def at(logit: jax.Array) -> jax.Array:
-        return jax.vmap(lambda real: -loss.disc(real, jnp.full_like(real, logit), params))(real_logits)
+        return jax.vmap(lambda real: -loss.disc(real, jnp.full_like(real, logit), numbers))(real_logits)
 
     values = jax.vmap(at)(ends.logits)
     least = jnp.argmin(jnp.mean(values, axis=1))

@@ -1,30 +1,18 @@
 """The Lipschitz constant of a discriminator, bounded from both sides, and what a critic then says about W1.
 
-L = sup |D(x) - D(y)| / |x - y| over the plane. For packs of m points the plane has 2m dimensions.
+L = sup |D(x) - D(y)| / |x - y| over all of space; that of packs of m points has m times as many dimensions.
 
-Shapes: N points of I coordinates (2, or 2m for packs), W width, C classes.
+Shapes: N points of I coordinates.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-
-from gandyn.gan.gan import Config
-
-# Least and largest slope of each activation, rounded outwards; gelu is flax's, by tanh.
-_SLOPES = {
-    "relu": (0.0, 1.0),
-    "leaky_relu": (0.2, 1.0),
-    "tanh": (0.0, 1.0),
-    "elu": (0.0, 1.0),
-    "gelu": (-0.1292, 1.1292),
-    "silu": (-0.0999, 1.0999),
-    "softplus": (0.0, 1.0),
-}
 
 _COMPASS = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], axis=1)
 
@@ -81,57 +69,15 @@ def lower(
     return jnp.maximum(jnp.max(refined), jnp.max(slopes))
 
 
-def upper(config: Config, variables: Any) -> jax.Array:
-    """An upper bound of L over the whole plane, from D's weights; to float32 rounding.
-
-    At every point D's gradient is a product of kernels and diagonal matrices of activation slopes in [c - r, c + r].
-    Each of those is c plus something of norm at most r, which makes the product a sum; spectral norms of products of
-    kernels bound its terms. For one hidden layer: |K1 K2| c + |K1| |K2| r. It is at most the product of the layers'
-    norms (Szegedy et al. 2014, section 4.3), and less where kernels partly cancel; for relu, c = r = 1/2, it is the
-    bound of Combettes & Pesquet (2020, theorem 4.2). Exact for nets without a hidden layer.
-
-    Residual layers add the identity to what goes through. Fourier features: exactly 2 pi |F|, F the frequencies.
-    Maxout: |max_i k_i d| is at most the root of the sum of the squares, and at most max_i |k_i| |d|, entry by entry;
-    the smaller of the two norms. Batch normalization: its running statistics, under which it is affine; spectral: the
-    norm by which the kernel is really divided. Labels are fixed: beside the points they do not count, and with
-    projection the largest of the C bounds is taken.
-
-    Infinite where no finite bound holds (quadratic D), where D depends on the batch (minibatch layers), and for layer
-    normalization, whose bound 1/sqrt(1e-6) a layer says nothing.
+def upper(module: nn.Module, variables: Any) -> jax.Array:
+    """An upper bound of L over all of space, from D's weights: what its module knows, else infinite.
 
     Args:
-      config: of the GAN.
-      variables: of its D, all collections, as `gan.discriminate` takes them.
+      module: of D; a method `lipschitz(variables)` gives the bound, as that of `networks.Discriminator` does.
+      variables: all its collections.
     """
-    if config.disc_net == "quadratic" or config.disc_norm == "layer" or config.minibatch_layer != "none":
-        return jnp.asarray(jnp.inf)
-    params = variables["params"]
-    bound = jnp.ones(())
-    num_inputs = 2 * config.packing
-    if config.disc_fourier:
-        bound = 2 * jnp.pi * _norm(variables["constants"]["FourierFeatures_0"]["frequency"])
-        num_inputs = 2 * config.disc_fourier
-    depth = 0 if config.disc_net == "bilinear" else config.disc_depth
-    low, high = _SLOPES[config.disc_activation]
-    c, r = (high + low) / 2, (high - low) / 2
-    # Each path: what bounds its start, and the product of kernels since.
-    paths = [(bound, jnp.eye(num_inputs))]
-    for layer in range(depth):
-        kernel = _kernel(config, variables, layer, paths[-1][1].shape[1])
-        if config.disc_net == "maxout":
-            paths = [(paths[0][0] * _maxout_norm(config, kernel), jnp.eye(config.disc_width))]
-            continue
-        bound = sum((weight * _norm(product @ kernel) for weight, product in paths), jnp.zeros(()))
-        # Labels beside the points are carried through, too, where the width is that of both together.
-        skips = config.disc_net == "residual" and len(params[f"Dense_{layer}"]["kernel"]) == config.disc_width
-        skip = jnp.eye(kernel.shape[0], kernel.shape[1]) * skips
-        through = [(weight, product @ (skip + c * kernel)) for weight, product in paths]
-        paths = [*through, (r * bound, jnp.eye(config.disc_width))]
-    last = _kernel(config, variables, depth, paths[-1][1].shape[1])
-    if config.num_classes and config.conditioning == "projection":
-        last = last + params["Embedding_0"]["kernel"].T
-    each = sum((weight * jnp.linalg.norm(product @ last, axis=0) for weight, product in paths), jnp.zeros(()))
-    return jnp.max(each)
+    known = getattr(module, "lipschitz", None)
+    return jnp.asarray(jnp.inf) if known is None else known(variables)
 
 
 def critic_w1(difference: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -150,33 +96,3 @@ def critic_w1(difference: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tupl
     difference = jnp.asarray(difference)
     certified, optimistic = (jnp.where(difference == 0, 0.0, difference / bound) for bound in (upper, lower))
     return certified, optimistic
-
-
-def _norm(matrix: jax.Array) -> jax.Array:
-    """Largest singular value."""
-    return jnp.linalg.norm(matrix, ord=2)
-
-
-def _maxout_norm(config: Config, kernel: jax.Array) -> jax.Array:
-    pieces = kernel.reshape(len(kernel), config.maxout_pieces, config.disc_width)
-    return jnp.minimum(_norm(kernel), _norm(jnp.max(jnp.abs(pieces), axis=1)))
-
-
-def _kernel(config: Config, variables: Any, layer: int, num_inputs: int) -> jax.Array:
-    """The kernel that a layer of D applies, without the rows of the label, normalization included."""
-    kernel = variables["params"][f"Dense_{layer}"]["kernel"]
-    if config.disc_norm == "spectral":
-        # What flax.linen.SpectralNorm does: one power iteration from the stored vector.
-        u = variables["batch_stats"][f"SpectralNorm_{layer}"][f"Dense_{layer}/kernel/u"][0]
-        v = _unit(kernel @ u)
-        sigma = v @ kernel @ _unit(v @ kernel)
-        kernel = kernel / jnp.where(sigma != 0, sigma, 1)
-    elif config.disc_norm == "batch" and layer < config.disc_depth:
-        name = f"BatchNorm_{layer}"
-        scale = variables["params"][name]["scale"] / jnp.sqrt(variables["batch_stats"][name]["var"] + 1e-5)
-        kernel = kernel * jnp.tile(scale, kernel.shape[1] // len(scale))[None, :]
-    return kernel[:num_inputs]
-
-
-def _unit(vector: jax.Array) -> jax.Array:
-    return vector * jax.lax.rsqrt(jnp.sum(vector**2) + 1e-12)

@@ -13,6 +13,10 @@ from scipy.stats import qmc
 from gandyn.gan import sampling
 
 
+NUM_SCRAMBLES = 8
+"""Independent scrambles of the nodes: enough for a standard error with a usable t interval (7 degrees of freedom)."""
+
+
 @functools.lru_cache(maxsize=16)
 def sobol_bits(num_scrambles: int, num_nodes: int, num_coordinates: int, seed: int = 0) -> np.ndarray:
     """(M, N, C) uint32: `num_scrambles` independently scrambled Sobol sets, as binary digits. N is a power of two.

@@ -2,7 +2,9 @@
 
 Coverage (`gandyn.coverage`) counts modes; what stands here also sees a mode that is covered but too narrow, a modest
 shift of mass, noise, modes that come and go, and copies of training points. docs/metrics.md says of each number what
-real samples get, which way it moves, and what it cannot see. Shapes: N samples, K modes, S measurements.
+real samples get, which way it moves, and what it cannot see.
+
+Shapes: N samples, K components, G modes (K where components are not grouped), S measurements.
 """
 
 import math
@@ -12,11 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
 from gandyn import checks
 from gandyn.gan.targets import GaussianMixture
-from gandyn.truth.coverage import Convention, nearest_mode
+from gandyn.truth.coverage import Convention, nearest_component
 
 NUM_DIRECTIONS = 32
 """Directions of the sliced Wasserstein distance, equally spaced over half a turn."""
@@ -68,10 +71,10 @@ class ModeStats(NamedTuple):
     """What the samples of each mode look like: those nearest to it and within the convention's `cover_radius`.
 
     Attributes:
-      mass: (K,), their share of all samples.
-      std: (K,), their root mean square std per coordinate over the mode's std, corrected for the cut at the radius: a
+      mass: (G,), their share of all samples.
+      std: (G,), their root mean square std per coordinate over the mode's std, corrected for the cut at the radius: a
         perfect generator has 1. NaN for fewer than two samples.
-      offset: (K,), distance of their mean from the mode's, in the mode's std. NaN where there is no sample.
+      offset: (G,), distance of their mean from the mode's, in the mode's std. NaN where there is no sample.
     """
 
     mass: jax.Array
@@ -143,13 +146,18 @@ def _balls(centers: jax.Array, points: jax.Array, k: int) -> tuple[jax.Array, ja
     return jnp.sum(inside, axis=0), holds.ravel()[: len(centers)]
 
 
+_KernelMean = Callable[[jax.Array], jax.Array]
+
+
 def _moments(target: GaussianMixture) -> tuple[jax.Array, jax.Array]:
     """Mean (2,) and covariance (2, 2) of the target."""
     weights = target.weights[:, None]
     mean = jnp.sum(weights * target.means, axis=0)
     away = target.means - mean[None, :]
     between = jnp.sum(weights[:, :, None] * away[:, :, None] * away[:, None, :], axis=0)
-    return mean, between + jnp.sum(target.weights * target.stds**2) * jnp.eye(2)
+    if target.shapes is None:
+        return mean, between + jnp.sum(target.weights * target.stds**2) * jnp.eye(2)
+    return mean, between + jnp.sum(weights[:, :, None] * target.covariances(), axis=0)
 
 
 def _frechet(fake: jax.Array, target: GaussianMixture) -> jax.Array:
@@ -173,25 +181,49 @@ def _frechet(fake: jax.Array, target: GaussianMixture) -> jax.Array:
 
 
 def bandwidths(target: GaussianMixture) -> jax.Array:
-    """Bandwidths (2,) of `mmd`: the narrowest mode's std, and the whole target's std, (tr S / 2)^(1/2)."""
-    return jnp.stack([jnp.min(target.stds), jnp.sqrt(jnp.trace(_moments(target)[1]) / 2)])
+    """Bandwidths (2,) of `mmd`: the target's smallest length, and the whole target's std, (tr S / 2)^(1/2)."""
+    return jnp.stack([jnp.asarray(target.scale()), jnp.sqrt(jnp.trace(_moments(target)[1]) / 2)])
+
+
+def _kernel_means(fake: jax.Array, target: GaussianMixture) -> tuple[_KernelMean, _KernelMean]:
+    """Means of exp(-|x - y|^2 / (2 h2)) as functions of h2: x, y of components k, l (K, K); x a fake, y of l (N, K)."""
+    if target.shapes is None:
+        apart = _squared(target.means, target.means)
+        variance = target.stds**2
+        both = variance[:, None] + variance[None, :]
+        to_modes = _squared(fake, target.means)
+
+        def blurred(squared: jax.Array, h2: jax.Array, blur: jax.Array) -> jax.Array:
+            """The kernel exp(-squared / (2 h2)), averaged over Gaussian displacements of variance `blur`."""
+            return h2 / (h2 + blur) * jnp.exp(-0.5 * squared / (h2 + blur))
+
+        return lambda h2: blurred(apart, h2, both), lambda h2: blurred(to_modes, h2, variance[None, :])
+
+    def displaced(away: jax.Array, h2: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+        """h2 / det(B)^(1/2) exp(-away^T B^-1 away / 2), B = [[a, b], [b, c]] + h2 I, for away (..., 2)."""
+        a, c = a + h2, c + h2
+        det = a * c - b**2
+        x, y = away[..., 0], away[..., 1]
+        return h2 / jnp.sqrt(det) * jnp.exp(-0.5 * (c * x**2 - 2 * b * x * y + a * y**2) / det)
+
+    own = target.covariances()
+    pairs = own[:, None] + own[None, :]
+    apart = target.means[:, None, :] - target.means[None, :, :]
+    to_modes = fake[:, None, :] - target.means[None, :, :]
+    return (
+        lambda h2: displaced(apart, h2, pairs[..., 0, 0], pairs[..., 0, 1], pairs[..., 1, 1]),
+        lambda h2: displaced(to_modes, h2, *(own[None, :, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))),
+    )
 
 
 def _mmd(fake: jax.Array, target: GaussianMixture) -> jax.Array:
     """E k(x, x') - 2 E k(x, y) + E k(y, y'), x from the target (exact), y from the fakes (each pair of two once)."""
-    apart = _squared(target.means, target.means)
-    variance = target.stds**2
-    both = variance[:, None] + variance[None, :]
     weights = target.weights[:, None] * target.weights[None, :]
-    to_modes = _squared(fake, target.means)
-
-    def blurred(squared: jax.Array, h2: jax.Array, blur: jax.Array) -> jax.Array:
-        """The kernel exp(-squared / (2 h2)), averaged over Gaussian displacements of variance `blur`."""
-        return h2 / (h2 + blur) * jnp.exp(-0.5 * squared / (h2 + blur))
+    among, across = _kernel_means(fake, target)
 
     def with_target(h2: jax.Array) -> jax.Array:
-        real = jnp.sum(weights * blurred(apart, h2, both))
-        cross = jnp.sum(target.weights[None, :] * blurred(to_modes, h2, variance[None, :]), axis=1)
+        real = jnp.sum(weights * among(h2))
+        cross = jnp.sum(target.weights[None, :] * across(h2), axis=1)
         return real - 2 * jnp.mean(cross)
 
     h2 = bandwidths(target) ** 2
@@ -275,13 +307,15 @@ def quality(real: jax.Array, fake: jax.Array, target: GaussianMixture, k: int = 
     )
 
 
-def std_within(radius: float) -> float:
-    """Std per coordinate of a standard Gaussian in the plane cut at `radius`, c:
+def std_within(radius: float, dim: int = 2) -> float:
+    """Std per coordinate of a standard Gaussian in `dim` dimensions cut at `radius`, c; in the plane
 
     E[|x|^2 | |x| <= c] / 2 = 1 - (c^2 / 2) e^(-c^2 / 2) / (1 - e^(-c^2 / 2)), and its root.
     """
     half = radius**2 / 2
-    return math.sqrt(1 - half / math.expm1(half))
+    if dim == 2:
+        return math.sqrt(1 - half / math.expm1(half))
+    return math.sqrt(scipy.special.gammainc(dim / 2 + 1, half) / scipy.special.gammainc(dim / 2, half))
 
 
 def mode_stats(
@@ -291,29 +325,58 @@ def mode_stats(
     labels: jax.Array | None = None,
     num_classes: int = 0,
 ) -> ModeStats:
-    """`ModeStats` of samples x (N, 2): mass, width and place of what falls to each mode.
+    """`ModeStats` of samples x (N, d): mass, width and place of what falls to each mode.
 
-    Of the n samples x_i nearest to mode k and within c = `convention.cover_radius` of its std s_k, in units of s_k:
+    Of the n samples x_i whose nearest component is of mode k, and within c = `convention.cover_radius` of that one's
+    std, in the units in which the mode is a standard normal, y = s_k^-1 L_k^-1 (x - mean_k) (L_k = I if isotropic):
 
-        mass = n / N,   offset = |mean x_i - mean_k|,   std^2 = sum |x_i - mean x_i|^2 / (2 (n - 1)) / `std_within(c)`^2
+        mass = n / N,   offset = |mean y_i|,   std^2 = sum |y_i - mean y_i|^2 / (d (n - 1)) / `std_within(c)`^2
 
     The correction is that of a full Gaussian: a mode that is much narrower is not cut, and reads too wide by
     1 / `std_within(c)`: 2.6 % at 3 std, but a factor of 2.1 at 1 std. It takes modes to be at least 2 c std apart.
+    A mode of several components has the mean and covariance of their mixture for mean_k and s_k^2 L_k L_k^T, and no
+    correction: at 3 std the cut of its narrow components costs a perfect generator's std about 1 % at most.
     Samples that are not finite belong to no mode. With labels (N,), a sample counts for the modes of its own class.
     """
-    mode, distance = nearest_mode(x, target, labels, num_classes)
+    component, distance = nearest_component(x, target, labels, num_classes)
+    mode = target.mode_of(component)
     valid = distance <= convention.cover_radius
     member = (jax.nn.one_hot(mode, target.num_modes, dtype=bool) & valid[:, None])[:, :, None]
     count = jnp.sum(member[:, :, 0], axis=0)
-    away = (x - target.means[mode]) / target.stds[mode][:, None]
+    away, cut = _standardized(x, target, mode, convention)
     mean = jnp.sum(jnp.where(member, away[:, None, :], 0), axis=0) / jnp.maximum(count, 1)[:, None]
     squares = jnp.sum(jnp.where(member, (away[:, None, :] - mean[None, :, :]) ** 2, 0), axis=(0, 2))
-    std = jnp.sqrt(squares / (2 * jnp.maximum(count - 1, 1))) / std_within(convention.cover_radius)
+    std = jnp.sqrt(squares / (x.shape[1] * jnp.maximum(count - 1, 1))) / cut
     return ModeStats(
         mass=count / len(x),
         std=jnp.where(count >= 2, std, jnp.nan),
         offset=jnp.where(count >= 1, jnp.sqrt(jnp.sum(mean**2, axis=1)), jnp.nan),
     )
+
+
+def _standardized(
+    x: jax.Array, target: GaussianMixture, mode: jax.Array, convention: Convention
+) -> tuple[jax.Array, float]:
+    """x (N, d) in the units in which each one's mode (N,) is a standard normal, and the std that the cut leaves."""
+    cut = std_within(convention.cover_radius, x.shape[1])
+    if target.groups is not None:
+        means, lower = _group_factors(target)
+        away = x - means[mode]
+        return jax.lax.linalg.triangular_solve(lower[mode], away[:, :, None], left_side=True, lower=True)[:, :, 0], 1.0
+    if target.shapes is not None:
+        away = jnp.take_along_axis(target.away(x), mode[:, None, None], axis=1)[:, 0]
+        return away / jnp.asarray(target.stds)[mode][:, None], cut
+    return (x - jnp.asarray(target.means)[mode]) / jnp.asarray(target.stds)[mode][:, None], cut
+
+
+def _group_factors(target: GaussianMixture) -> tuple[jax.Array, jax.Array]:
+    """Mean (G, d) of the mixture that each mode is, and the Cholesky factor of its covariance (G, d, d)."""
+    share = target.weights[:, None] * jnp.asarray(target.groups)
+    share = share / jnp.sum(share, axis=0)[None, :]
+    means = jnp.sum(share[:, :, None] * target.means[:, None, :], axis=0)
+    away = target.means[:, None, :] - means[None, :, :]
+    spread = target.covariances()[:, None] + away[:, :, :, None] * away[:, :, None, :]
+    return means, jnp.linalg.cholesky(jnp.sum(share[:, :, None, None] * spread, axis=0))
 
 
 def _held(mode_mass: ArrayLike, least: float) -> tuple[NDArray, NDArray]:

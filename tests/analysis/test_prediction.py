@@ -9,7 +9,7 @@ import synthetic
 import xarray as xr
 from numpy.typing import NDArray
 
-from gandyn.analysis import prediction, stats
+from gandyn.analysis import intervals, prediction
 
 STEPS = 200 * np.arange(25)
 
@@ -228,7 +228,7 @@ class TestModes:
         seeds = np.repeat(np.arange(16), 4)
         loss = (0.2 * modes + rng.normal(size=(16, 1)) + 0.01 * rng.normal(size=(16, 25)))[seeds]
         together = prediction.predict_modes(made(loss, modes[seeds], seeds=seeds)).correlation
-        apart = stats.rank_correlation(loss.mean(axis=1), modes[seeds][:, 0])
+        apart = intervals.rank_correlation(loss.mean(axis=1), modes[seeds][:, 0])
         assert together.high - together.low > 1.5 * (apart.high - apart.low)
 
     def test_undefined(self):

@@ -188,9 +188,9 @@ class TestWhatIsMissing:
             "vanishing_gradient", "discriminator_won", "converged", "still_moving", "partial", "imprecise"
         }  # fmt: skip
         holds = judged["verdict_holds"].isel(run=0)
-        assert np.isnan(holds.sel(rule="converged"))
-        assert holds.sel(rule="collapsed") == 1
-        assert holds.sel(rule="cycling") == 0
+        assert np.isnan(holds.sel(verdict_rule="converged"))
+        assert holds.sel(verdict_rule="collapsed") == 1
+        assert holds.sel(verdict_rule="cycling") == 0
         assert verdicts.judge(made().drop_vars(["modes", "jsd"]))["verdict"] == "undecided"
 
     def test_a_run_alone_may_lack_a_metric(self):

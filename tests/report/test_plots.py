@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from gandyn.analysis import stats
+from gandyn.analysis import intervals, loss_curves, reading, tables
 from gandyn.report import figures as plots
-from gandyn.report.figures.recipes import _ink
+from gandyn.report.figures.verdict_mosaic import _ink
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ GALLERY = {"plain": {"ring": "non_saturating", "grid": "minimax"}, "R1": {"ring"
 
 
 def figures(results: xr.Dataset) -> dict[str, Figure]:
-    rows = {recipe: {"ring": recipe} for recipe in stats.recipes(results)}
+    rows = {recipe: {"ring": recipe} for recipe in reading.recipes(results)}
     return {
         "gallery": plots.gallery(results, rows, costs=dict.fromkeys(rows, 1.5)),
         "decomposition": plots.decomposition(results),
@@ -183,14 +183,14 @@ class TestLossAgainstCoverage:
     def test_one_point_a_run_and_the_correlation_above(self, results: xr.Dataset):
         figure = plots.loss_against_coverage(results)
         assert len(figure.axes) == 4
-        row = stats.table(results)[0]
+        row = tables.table(results)[0]
         ax = figure.axes[0]
         points = next(line for line in ax.get_lines() if line.get_marker() == "o")
         used = np.delete(np.arange(16), 1)
         np.testing.assert_allclose(data(points)[1], results["loss_disc"].values[used, -1])
         moved = data(points)[0] - results["modes"].values[used, -1]
         assert np.abs(moved).max() < 0.151
-        correlation = stats.format_estimate(row.entries["across_disc"].estimate, stats.COLUMNS["across_disc"])
+        correlation = tables.format_interval(row.entries["across_disc"].interval, tables.COLUMNS["across_disc"])
         assert f"rank correlation {correlation}" in words(figure)
         assert "15 runs, 1 diverged (×)" in words(figure)
         assert sum(line.get_marker() == "x" for a in figure.axes for line in a.get_lines()) == 1
@@ -229,7 +229,7 @@ class TestSamples:
         covering, collapsed = plots.pick_covering_and_collapsed(results)
         recipe = results["recipe"].values
         assert recipe[covering] == recipe[collapsed]
-        modes = stats.final(results, "modes")
+        modes = reading.final(results, "modes")
         assert modes[covering] == 8
         assert modes[collapsed] == 1
         assert collapsed != 1, "a diverged run is no collapsed one"
@@ -277,9 +277,9 @@ class TestSamples:
 def test_gallery_draws_means_runs_and_costs(results: xr.Dataset):
     figure = plots.gallery(results, GALLERY, costs={"plain": 1.0, "R1": 1.6})
     assert len(figure.axes) == 5
-    runs = stats.runs_of(results, "minimax")
-    final = stats.final(results, "high_quality")[runs]
-    want = stats.mean_interval(final[np.isfinite(final)])
+    runs = reading.runs_of(results, "minimax")
+    final = reading.final(results, "high_quality")[runs]
+    want = intervals.mean_interval(final[np.isfinite(final)])
     lines = [data(line) for line in figure.axes[1].get_lines()]
     bars = [line[0] for line in lines if line.shape[1] == 2]
     assert any(np.allclose(bar, [want.low, want.high]) for bar in bars)
@@ -298,10 +298,10 @@ def test_gallery_has_a_dash_where_a_loss_has_no_such_metric(results: xr.Dataset)
 
 def test_overview_draws_the_table(results: xr.Dataset):
     figure = plots.overview(results)
-    rows = stats.table(results)
+    rows = tables.table(results)
     modes, lag = figure.axes[0], figure.axes[3]
     dots = [data(line)[0, 0] for line in modes.get_lines() if line.get_marker() == "o"]
-    np.testing.assert_allclose(dots, [row.entries["modes"].estimate.value for row in rows])
+    np.testing.assert_allclose(dots, [row.entries["modes"].interval.value for row in rows])
     assert [t.get_text().replace("\n", " ") for t in modes.get_yticklabels()] == list(synthetic.RECIPES)
     assert modes.get_ylim()[0] > modes.get_ylim()[1], "the first recipe is on top"
     assert [t.get_text() for t in lag.texts] == ["–"]
@@ -396,14 +396,14 @@ def test_rich_figures_of_poor_results(rich: xr.Dataset, change):
         ),
         (plots.gap_budget, ["value_best"], "hold no value_best; gandyn.run records it with 'best_response' among"),
         (plots.implied_modes, ["modes"], "hold no modes; gandyn.run records it with 'coverage' among"),
-        (lambda d: plots.distributions(d, "modus"), [], "no metric 'modus'; did you mean 'modes'?"),
+        (lambda d: plots.distributions(d, "modus"), [], "no metric 'modus' .did you mean 'modes'."),
         (plots.tracking, ["jsd", "w1", "modes"], "none of the losses and metrics"),
     ],
 )
 def test_what_is_missing_is_named(rich: xr.Dataset, draw, variables: list[str], message: str):
     if draw is plots.tracking:
         with pytest.raises(ValueError, match=message):
-            plots.tracking(rich.drop_vars(variables), table=stats.correlations(rich))
+            plots.tracking(rich.drop_vars(variables), table=tables.correlations(rich))
     else:
         with pytest.raises(ValueError, match=message):
             draw(rich.drop_vars(variables))
@@ -549,8 +549,8 @@ class TestVerdictMosaic:
         counts = [t.get_text() for t in figure.legends[0].get_texts()]
         assert f"✓  converged: {int((verdict == 'converged').sum())}" in counts
         assert sum(int(text.rpartition(" ")[2]) for text in counts) == 48
-        good = stats.share_interval(int((verdict[:24] == "converged").sum()), 24)
-        assert f"{stats.format_estimate(good, stats.COLUMNS['all_modes'])} of 24 runs converged" in words(figure)
+        good = intervals.share_interval(int((verdict[:24] == "converged").sum()), 24)
+        assert f"{tables.format_interval(good, tables.COLUMNS['all_modes'])} of 24 runs converged" in words(figure)
         assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0.0001", "0.0003", "0.001"]
 
     def test_signs_differ_and_are_read_on_their_colour(self):
@@ -603,7 +603,7 @@ class TestDistributions:
         (mean,) = (at for at in lines_of(ax, plots.COLORS["equilibrium"]) if at.shape[1] == 1)
         (middle,) = (at for at in lines_of(ax, plots.COLORS["best_disc"]) if at.shape[1] == 1)
         assert mean[0, 0] == pytest.approx(34 / 6)
-        assert middle[0, 0] == pytest.approx(stats.interquartile_mean([1, 1, 8, 8, 8, 8]))
+        assert middle[0, 0] == pytest.approx(intervals.interquartile_mean([1, 1, 8, 8, 8, 8]))
 
     def test_failures_are_points(self, rich: xr.Dataset):
         figure = plots.distributions(rich)
@@ -614,7 +614,7 @@ class TestDistributions:
         crosses = np.concatenate(
             [data(line) for line in figure.axes[0].get_lines() if line.get_marker() == "x"], axis=1
         )
-        w1 = stats.final(rich, "w1")
+        w1 = reading.final(rich, "w1")
         assert crosses.shape[1] == 1
         assert crosses[0, 0] > np.nanmax(w1)
         assert "6 runs, 1 diverged (×)" in words(figure)
@@ -631,14 +631,14 @@ class TestDistributions:
 
 class TestTracking:
     def test_draws_the_table(self, rich: xr.Dataset):
-        table = stats.correlations(rich)
+        table = tables.correlations(rich)
         figure = plots.tracking(rich, table=table)
         assert len(figure.axes) == 6
         for i, metric in enumerate(("jsd", "w1", "modes")):
             for row, kind in enumerate(("within", "across")):
                 ax = figure.axes[3 * row + i]
                 dots = [at[0, 0] for at in lines_of(ax, plots.COLORS["disc"]) if at.shape[1] == 1]
-                want = [getattr(c, kind).estimate.value for c in table if (c.loss, c.metric) == ("loss_disc", metric)]
+                want = [getattr(c, kind).interval.value for c in table if (c.loss, c.metric) == ("loss_disc", metric)]
                 np.testing.assert_allclose(dots, [x for x in want if math.isfinite(x)])
 
     def test_metrics_that_are_not_recorded_have_no_panel(self, rich: xr.Dataset):
@@ -649,7 +649,7 @@ class TestImpliedModes:
     def test_computed_or_as_recorded(self, rich: xr.Dataset):
         left = plots.implied_modes(rich, "non_saturating").axes[0]
         (line,) = lines_of(left, plots.COLORS["disc"])
-        want = stats.implied_modes(rich, "disc")[0]
+        want = loss_curves.implied_modes(rich, "disc")[0]
         np.testing.assert_allclose(line[1], want[np.isfinite(want)])
         recorded = rich.assign(implied_modes_disc=(("run", "step"), np.full((12, 9), 3.5)))
         (line,) = lines_of(plots.implied_modes(recorded, "non_saturating").axes[0], plots.COLORS["disc"])

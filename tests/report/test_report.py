@@ -15,8 +15,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gandyn.analysis import stats
-from gandyn.report import page as report
+from gandyn import report
+from gandyn.analysis import intervals, loss_curves, reading, tables
+from gandyn.report import facts, sections
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}$"
 
@@ -42,7 +43,8 @@ def blank(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what stands beside the figures: making them is slow."""
-    monkeypatch.setattr(report, "_drawings", lambda results: iter(()))
+    monkeypatch.setattr(sections, "figures", lambda results: iter(()))
+    monkeypatch.setattr(sections, "others", lambda results: ([], []))
 
 
 class Page(HTMLParser):
@@ -99,7 +101,7 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
             assert value.startswith(("data:image/png;base64,", "#note-"))
     assert "http" not in path.read_text().replace("http-equiv", "")
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("img") == 9
+    assert page.tags.count("img") == 9 + 2, "two metrics, which no other figure draws, have a curve"
     images = [value for name, value in page.attributes if name == "src"]
     first = Image.open(io.BytesIO(base64.b64decode(images[0].partition(",")[2])))
     assert first.width > 1500
@@ -120,8 +122,8 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
     # Every note that an entry points to is there.
     targets = {value[1:] for name, value in page.attributes if name == "href"}
     assert targets == {value for name, value in page.attributes if name == "id"}
-    row = stats.table(results)[0]
-    modes = stats.format_estimate(row.entries["modes"].estimate, stats.COLUMNS["modes"])
+    row = tables.table(results)[0]
+    modes = tables.format_interval(row.entries["modes"].interval, tables.COLUMNS["modes"])
     assert re.sub(r"\s", "", modes) in re.sub(r"\s", "", text)
 
 
@@ -163,7 +165,7 @@ def test_small_results(results: xr.Dataset, tmp_path: Path, change):
 @pytest.mark.usefixtures("no_figures")
 def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
     cut = interrupted(results.drop_vars("samples"))
-    sentences = report.incompleteness(cut)
+    sentences = facts.incompleteness(cut)
     assert sentences[0] == "These results are incomplete: their status is interrupted."
     assert sentences[1] == "6 runs of 12 never measured."
     assert "6 runs of 12 have no measurement at the last step, 4,000 (the earliest end is step 1,400)" in sentences[2]
@@ -171,7 +173,7 @@ def test_incomplete_results_say_so(results: xr.Dataset, tmp_path: Path):
     assert all(sentence in text for sentence in sentences)
     assert "0 of 6" in text
     assert all(sentence in report.summary(cut) for sentence in sentences)
-    assert report.incompleteness(results) == []
+    assert facts.incompleteness(results) == []
 
 
 @pytest.mark.usefixtures("coarse")
@@ -183,20 +185,21 @@ def test_nothing_measured(results: xr.Dataset, tmp_path: Path):
     page, text = read(report.write(empty, tmp_path / "report.html"))
     assert "No run was measured." in text
     assert "2 runs of 2 never measured." in text
-    assert page.tags.count("img") == 9
+    assert page.tags.count("img") == 7
+    assert "Without a value in any run: total variation over modes (mode_tv)" in text
     assert "nan" not in text.lower()
 
 
 def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     text = "\n".join(report.headlines(results))
-    full = int((stats.final(results, "modes") == 8).sum())
+    full = int((reading.final(results, "modes") == 8).sum())
     assert f"{full} of 12 runs ended with all modes covered" in text
     assert "1 diverged." in text
-    noise = stats.sampling_noise(results)
-    kept = np.isfinite(noise).all(axis=1) & np.isin(results["loss"], stats.LOGISTIC)
+    noise = loss_curves.sampling_noise(results)
+    kept = np.isfinite(noise).all(axis=1) & reading.logistic(results)
     assert f"a standard deviation of {noise[kept].std():.3f} nats" in text
-    entry = stats.table(results)[0].entries["across_disc"]
-    correlation = stats.format_estimate(entry.estimate, stats.COLUMNS["across_disc"])
+    entry = tables.table(results)[0].entries["across_disc"]
+    correlation = tables.format_interval(entry.interval, tables.COLUMNS["across_disc"])
     assert "Across 5 seeds of non_saturating, the discriminator's final loss and the modes covered have rank " in text
     assert correlation in text
 
@@ -206,8 +209,8 @@ def test_headlines_are_computed_from_the_data(results: xr.Dataset):
     [((0.5, 0.1, 0.8), "a higher loss"), ((-0.5, -0.8, -0.1), "a lower loss"), ((0.1, -0.2, 0.4), "does not tell")],
 )
 def test_verdict_follows_the_interval(results: xr.Dataset, estimate: tuple[float, float, float], words: str):
-    row = stats.table(results)[0]
-    changed = row._replace(entries=row.entries | {"across_disc": stats.Entry(stats.Estimate(*estimate), 6)})
+    row = tables.table(results)[0]
+    changed = row._replace(entries=row.entries | {"across_disc": tables.Entry(intervals.Interval(*estimate), 6)})
     assert words in "\n".join(report.headlines(results, [changed]))
 
 
@@ -215,9 +218,9 @@ def test_verdict_follows_the_interval(results: xr.Dataset, estimate: tuple[float
 def test_many_recipes_are_cut_in_figures_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = {f"recipe {i}": ("minimax", 0.3, 0.2) for i in range(6)}
     many = synthetic.make(names, seeds=5, samples=0, surface=0, steps=5)
-    monkeypatch.setattr(report, "MAX_RECIPES", 2)
+    monkeypatch.setattr(sections, "MAX_RECIPES", 2)
     page, text = read(report.write(many, tmp_path / "report.html"))
-    assert text.count("The first 2 of 6 recipes are drawn.") == page.tags.count("img") == 8
+    assert text.count("The first 2 of 6 recipes are drawn.") == page.tags.count("img") == 10
     assert all(name in text for name in names)
     assert "of 6 recipes with a rank correlation" in "\n".join(report.headlines(many))
 
@@ -228,7 +231,7 @@ def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_p
     rich = synthetic.extended(few, every=2)
     path = report.write(rich, tmp_path / "report.html")
     page, text = read(path)
-    assert page.tags.count("img") == 11
+    assert page.tags.count("img") == 11 + 2
     for heading in (
         "A loss near equilibrium is a sum of two large terms",
         "What happened to each run",
@@ -241,7 +244,7 @@ def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_p
         assert heading in text
     verdict = rich["verdict"].values[:6]
     good = int((verdict == "converged").sum())
-    share = stats.format_estimate(stats.share_interval(good, 6), stats.COLUMNS["all_modes"])
+    share = tables.format_interval(intervals.share_interval(good, 6), tables.COLUMNS["all_modes"])
     assert f"<td>{good}<small>{share.replace(' %', '&nbsp;%')}</small></td>" in path.read_text()
     assert "every mode is covered, JSD is small" in text
 
@@ -252,10 +255,12 @@ def test_hostile_verdicts_are_inert(results: xr.Dataset, tmp_path: Path):
     rich["verdict"].values[:] = HOSTILE
     for rule in (json.dumps({HOSTILE: HOSTILE}), "{", "[1]", HOSTILE):
         rich["verdict"].attrs["rule"] = rule
-        page = report._verdicts(rich)
-        assert "<script" not in page
-        assert html.escape(HOSTILE).replace("_", " ") in page
-        assert page.count("<dt>") == (rule[:2] == '{"')
+        path = report.write(rich, tmp_path / "report.html")
+        page, text = read(path)
+        assert "script" not in page.tags
+        assert HOSTILE.replace("_", " ") in text
+        assert html.escape(HOSTILE)[:20] in path.read_text()
+        assert ("What the verdicts mean" in text) == (rule[:2] == '{"')
     rich["verdict"].attrs = {}
     page, text = read(report.write(rich, tmp_path / "report.html"))
     assert "script" not in page.tags
@@ -266,8 +271,8 @@ def test_hostile_verdicts_are_inert(results: xr.Dataset, tmp_path: Path):
 @pytest.mark.parametrize(
     ("lacking", "images"),
     [
-        (("modes", "high_quality", "mode_tv", "reverse_kl"), 4),
-        (("value", "value_se", "value_batch", "value_best", "value_best_se", "lag", "jsd", "jsd_se"), 6),
+        (tuple(f"{m}{end}" for m in ("modes", "high_quality", "mode_tv", "reverse_kl") for end in ("", "_real")), 4),
+        (("value", "value_se", "value_batch", "value_best", "value_best_se", "lag", "jsd", "jsd_se"), 8),
     ],
     ids=["no coverage", "no value"],
 )
@@ -281,15 +286,15 @@ def test_what_was_not_measured_has_no_figure(results: xr.Dataset, tmp_path: Path
 
 def test_mosaic_is_spanned_by_what_a_sweep_varies(results: xr.Dataset):
     one = synthetic.sweep(seeds=2, recipes=("minimax", "non_saturating"))
-    assert report._mosaic_by(one) == "lr_gen"
+    assert sections.mosaic_by(one) == "lr_gen"
     grid = one.isel(run=slice(0, 6)).assign_coords(lr_disc=("run", [1e-4, 1e-4, 1e-3, 1e-3, 1e-4, 1e-4]))
-    assert report._mosaic_by(grid) == "recipe", "not every pair of values is there"
+    assert sections.mosaic_by(grid) == "recipe", "not every pair of values is there"
     pairs = xr.concat([one.isel(run=slice(0, 6))] * 2, dim="run")
     disc = np.repeat([1e-4, 1e-3], 6)
     labels = np.array([f"{g} {d}" for g, d in zip(pairs["lr_gen"].values, disc, strict=True)], object)
     pairs = pairs.assign_coords(run=np.arange(12), recipe=("run", labels), lr_disc=("run", disc))
-    assert report._mosaic_by(pairs) == ("lr_gen", "lr_disc")
-    assert report._mosaic_by(results) == "recipe"
+    assert sections.mosaic_by(pairs) == ("lr_gen", "lr_disc")
+    assert sections.mosaic_by(results) == "recipe"
 
 
 def test_summary(results: xr.Dataset):
@@ -298,7 +303,7 @@ def test_summary(results: xr.Dataset):
         "Synthetic: four recipes on a ring of eight\n12 runs of 2 recipes, measured at 21 steps from 0 to 4,000"
     )
     assert "status: complete" in text
-    assert stats.format_table(stats.table(results)) in text
+    assert tables.format_table(tables.table(results)) in text
 
 
 def test_imports_neither_jax_nor_pyplot():

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from gandyn import cli
-from gandyn.analysis import stats
 from gandyn.gan import targets
 from gandyn.gan.gan import Config, HParams
 from gandyn.results import manifest
 from gandyn.sweeps import planning, presets, records, sweep, sweep_file
 from gandyn.sweeps.sweep import Setting, Sweep
+from gandyn.text import printable
 from gandyn.truth.measure import MeasureConfig
 
 TINY: dict[str, Any] = {"gen_width": 8, "disc_width": 8, "batch_size": 16}
@@ -486,7 +486,7 @@ class TestDifferences:
         )
         found = sweep_file.differences(self.OLD, new)
         assert found[:2] == ["num_steps: 10 there, 20 here", "keep_samples: 0 there, 1 here"]
-        label = stats.printable("a\n")
+        label = printable("a\n")
         assert found[2].startswith(f"{label}: stds: [0.02, 0.02")
         assert found[3:] == [
             f"{label}: loss: 'non_saturating' there, 'hinge' here",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gandyn import truth
-from gandyn.analysis import stats
+from gandyn.analysis import intervals
 from gandyn.gan import gan, targets
 from gandyn.sweeps import ensemble
 from gandyn.truth import measure
@@ -71,5 +71,5 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches()
         print(f"\n{loss}: cheap {np.sort(cheap - most).round(3)}, deep {np.sort(deep - most).round(3)}")
     for name, margin in margins.items():
         enough = int((np.asarray(margin) >= -0.01).sum())
-        print(name, stats.share_interval(enough, len(margin)))
+        print(name, intervals.share_interval(enough, len(margin)))
         assert enough >= 0.95 * len(margin), name

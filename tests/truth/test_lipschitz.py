@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import haste
 import jax
 import jax.numpy as jnp
@@ -77,7 +78,7 @@ def bounds(config: Config, variables, seed: int = 0, num_steps: int = 0) -> tupl
     @haste.jit
     def both(variables):
         each = jax.lax.map(functools.partial(largest, variables), jnp.arange(max(1, config.num_classes)))
-        return jnp.max(each), lipschitz.upper(config, variables)
+        return jnp.max(each), lipschitz.upper(gan.discriminator(config), variables)
 
     low, high = both(variables)
     return float(low), float(high)
@@ -102,7 +103,10 @@ class TestUpper:
 
     @pytest.mark.parametrize("name", INFINITE)
     def test_infinite(self, name):
-        assert lipschitz.upper(INFINITE[name], {}) == np.inf
+        assert lipschitz.upper(gan.discriminator(INFINITE[name]), {}) == np.inf
+
+    def test_a_module_that_does_not_say_is_unbounded(self):
+        assert lipschitz.upper(nn.Dense(1), {"params": {}}) == np.inf
 
     @pytest.mark.parametrize(
         "config",
@@ -120,7 +124,7 @@ class TestUpper:
         at = jnp.linspace(-6, 6, 6001)
         slopes = haste.jit(lambda: {name: jax.vmap(jax.grad(f))(at) for name, f in networks.ACTIVATIONS.items()})()
         for name, slope in slopes.items():
-            low, high = lipschitz._SLOPES[name]
+            low, high = map(np.float32, (networks.ACTIVATIONS[name].low, networks.ACTIVATIONS[name].high))
             assert low <= float(slope.min()) <= low + 0.01, name
             assert high - 0.01 <= float(slope.max()) <= high, name
 
@@ -143,7 +147,8 @@ class TestUpper:
             found = []
             for config, kernels, _ in cases:
                 params = {f"Dense_{i}": {"kernel": jnp.asarray(kernels[i], jnp.float32)} for i in range(2)}
-                found.append(lipschitz.upper(dataclasses.replace(config, disc_depth=1), {"params": params}))
+                module = gan.discriminator(dataclasses.replace(config, disc_depth=1))
+                found.append(lipschitz.upper(module, {"params": params}))
             return found
 
         np.testing.assert_allclose(uppers(), [known for *_, known in cases], rtol=1e-6)
@@ -166,7 +171,7 @@ class TestUpper:
         each = [variables_of(FINITE["leaky_relu"], seed) for seed in range(2)]
         each.append(jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), each[0]))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        upper = functools.partial(lipschitz.upper, FINITE["leaky_relu"])
+        upper = functools.partial(lipschitz.upper, gan.discriminator(FINITE["leaky_relu"]))
         got, alone = map(np.asarray, haste.jit(lambda all, one: (jax.vmap(upper)(all), upper(one)))(stacked, each[1]))
         assert got[1] == pytest.approx(alone, rel=1e-5)
         assert got[0] != got[1]

@@ -25,7 +25,10 @@ NUM_IN_MODES = 6000
 TARGET = targets.mixture(
     np.random.default_rng(0).uniform(-1, 1, (8, 2)) + [3, 1], np.linspace(0.05, 0.2, 8), np.arange(1, 9)
 )
-GAUSSIAN = targets.mixture(np.tile([[1.0, -2.0]], (8, 1)), 0.5)  # one Gaussian, in the shapes of eight
+# One Gaussian in the shapes of eight, which `mixture` refuses.
+GAUSSIAN = targets.GaussianMixture(
+    np.tile(np.float32([[1.0, -2.0]]), (8, 1)), np.full(8, 0.5, np.float32), np.full(8, 0.125, np.float32)
+)
 RING = targets.ring(num_modes=8, radius=1.0, std=0.02)
 VEEGAN = CONVENTIONS["veegan"]
 

@@ -1,64 +1,47 @@
-"""Everything measured on ONE GAN at one moment: often and cheaply (`measure`), seldom and in depth (`measure_deep`).
+"""Everything measured on ONE GAN at one moment: often and cheaply, or seldom and in depth.
 
-Measuring draws from its own streams of randomness and changes nothing in training.
+A measurement is one object (`Measurement`); what several need is shared by the `View` that they are handed. Measuring
+draws from its own streams of randomness and changes nothing in training. It always runs in full float32.
 """
 
-from typing import Any
-
-import numpy as np
-
-from gandyn.gan.gan import Config
-from gandyn.truth.measure.cheap import Measurement, fields_of, measure, metrics_of, node_bits, surface_axis, value_index
-from gandyn.truth.measure.config import CHEAP, DEEP, MeasureConfig, check
-from gandyn.truth.measure.deep import (
-    PATH_ALPHA,
-    DeepMeasurement,
-    Past,
-    deep_bits,
-    deep_fields_of,
-    deep_grids,
-    deep_metrics_of,
-    measure_deep,
-    spectrum,
-    transport,
+from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject
+from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, check
+from gandyn.truth.measure.taking import (
+    Measured,
+    Plan,
+    axes_of,
+    bits_of,
+    fields_of,
+    host_metrics,
+    loss_index,
+    measure,
+    metrics_of,
+    plan_of,
+    program_game,
+    program_state,
 )
-from gandyn.truth.measure.game import NUM_SCRAMBLES
+from gandyn.truth.measure.view import Past, View
 
 __all__ = [
-    "CHEAP",
-    "DEEP",
-    "NUM_SCRAMBLES",
-    "DeepMeasurement",
+    "MEASUREMENTS",
+    "FieldSpec",
+    "HostView",
     "MeasureConfig",
+    "Measured",
     "Measurement",
     "Past",
+    "Plan",
+    "Subject",
+    "View",
     "axes_of",
+    "bits_of",
     "check",
-    "deep_bits",
-    "deep_fields_of",
-    "deep_grids",
-    "deep_metrics_of",
     "fields_of",
+    "host_metrics",
+    "loss_index",
     "measure",
-    "measure_deep",
     "metrics_of",
-    "named",
-    "node_bits",
-    "spectrum",
-    "surface_axis",
-    "transport",
-    "value_index",
+    "plan_of",
+    "program_game",
+    "program_state",
 ]
-
-
-def named(config: Config, measure_config: MeasureConfig, metrics: Any) -> dict[str, Any]:
-    """Cheap metrics (..., number of them) of a configuration by name."""
-    return {name: metrics[..., i] for i, name in enumerate(metrics_of(config, measure_config))}
-
-
-def axes_of(measure_config: MeasureConfig) -> dict[str, list]:
-    """Coordinate values along the axes of the fields that are kept, where an axis has any."""
-    surface = np.linspace(-1, 1, measure_config.keep_surface).tolist()  # in half extents of the target
-    axes = {"surface_y": surface, "surface_x": surface} if surface else {}
-    axes |= {"alpha": PATH_ALPHA.tolist()} if "path" in measure_config.deep else {}
-    return axes | ({"part": ["real", "imaginary"]} if "spectrum" in measure_config.deep else {})

@@ -1,0 +1,84 @@
+"""What results are, in plain text: facts, what they lack, how they were made, and the table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from gandyn.analysis import reading, tables
+from gandyn.text import duration, printable
+
+
+def count(n: int, noun: str) -> str:
+    """'1 run', '2 runs'."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def status(results: xr.Dataset) -> str:
+    """Whether the results are complete, in the word that is recorded."""
+    return str(results.attrs.get("status", "not recorded"))
+
+
+def incompleteness(results: xr.Dataset) -> list[str]:
+    """What these results lack, in sentences; empty where every run was measured to the last step."""
+    state = status(results)
+    last, steps = reading.last_step(results), np.asarray(results["step"].values)
+    never = int((last < 0).sum())
+    short = (last >= 0) & (last < steps.size - 1)
+    lacking = [f"{count(never, 'run')} of {last.size:,} never measured."] if never else []
+    if short.any():
+        earliest = steps[last[short].min()]
+        verb = "has" if short.sum() == 1 else "have"
+        lacking.append(
+            f"{count(int(short.sum()), 'run')} of {last.size:,} {verb} no measurement at the last step, {steps[-1]:,} "
+            f"(the earliest end is step {earliest:,}); every number below is from each run's own last measurement."
+        )
+    return [f"These results are incomplete: their status is {state}.", *lacking] if state != "complete" else lacking
+
+
+def _versions(results: xr.Dataset) -> str:
+    text = str(results.attrs.get("versions", ""))
+    try:
+        versions = json.loads(text)
+    except ValueError:
+        return text
+    return ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else text
+
+
+def provenance(results: xr.Dataset) -> dict[str, str]:
+    """How the results were made: name -> text, '' where it was not recorded."""
+    attrs = results.attrs
+    wall = attrs.get("wall_time_s")
+    return {
+        "device": str(attrs.get("device", "")),
+        "precision": str(attrs.get("precision", "")),
+        "wall time": duration(float(wall)) if isinstance(wall, int | float | np.number) else "",
+        "created": str(attrs.get("created", "")),
+        "versions": _versions(results),
+        "commit": str(attrs.get("commit", "")),
+        "coverage convention": str(attrs.get("coverage_convention", "")),
+        "format version": str(attrs.get("format_version", "")),
+    }
+
+
+def facts(results: xr.Dataset) -> str:
+    """How many runs of how many recipes were measured, and when."""
+    names, steps = reading.recipes(results), np.asarray(results["step"].values)
+    size = f"{count(results.sizes['run'], 'run')} of {count(len(names), 'recipe')}"
+    return f"{size}, measured at {count(steps.size, 'step')} from {steps[0]:,} to {steps[-1]:,}"
+
+
+def summary(results: xr.Dataset, width: int = 110) -> str:
+    """The results in plain text, for a terminal: what they are, what they lack, and the table."""
+    lines = [printable(str(results.attrs.get("title") or "Results of gandyn"))]
+    lines.append(facts(results))
+    made = provenance(results)
+    lines += [f"{key}: {printable(made[key])}" for key in ("device", "wall time", "created") if made[key]]
+    lines += [f"status: {printable(status(results))}", *map(printable, incompleteness(results)), ""]
+    return "\n".join([*lines, tables.format_table(tables.table(results), width)])
+
+
+def table(results: xr.Dataset) -> pd.DataFrame:
+    """The table as a data frame (`tables.frame`), which a notebook shows as one table; notes are in its ``attrs``."""
+    return tables.frame(tables.table(results))

@@ -1,0 +1,216 @@
+"""How a set of measurements is taken of one GAN: one program for the device, and what the host adds."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gandyn import truth
+from gandyn.gan.config import Config
+from gandyn.gan.game import Game, without
+from gandyn.gan.state import Players, State, Stream
+from gandyn.truth.measure import cheap
+from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject
+from gandyn.truth.measure.options import MeasureConfig, of_names
+from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Blurs, Past, View, losses_of, node_bits
+
+
+class Plan(NamedTuple):
+    """One set of measurements; static, and the key of its program.
+
+    Attributes:
+      measurements: those taken.
+      options: how.
+      deep: with the nodes, bandwidths and stream of randomness of deep measurements.
+      grid_sizes: cells along each side of each density grid (`truth.grid_cells`); empty where no density is taken.
+    """
+
+    measurements: tuple[Measurement, ...]
+    options: MeasureConfig
+    deep: bool
+    grid_sizes: tuple[int, ...]
+
+    @property
+    def bandwidths(self) -> tuple[float, ...]:
+        """Of the densities."""
+        return self.options.deep_bandwidths if self.deep else (self.options.bandwidth,)
+
+    @property
+    def reads(self) -> str:
+        """The most that any of them reads."""
+        return max((one.reads for one in self.measurements), key=tuple(_NOT_READ).index)
+
+
+def plan_of(options: MeasureConfig, target: Any, deep: bool) -> Plan:
+    """What is taken of a GAN with this target: often, or in depth."""
+    chosen = of_names(options.deep if deep else options.measurements)
+    if not deep:
+        chosen = (cheap.LOSSES, *chosen, cheap.SAMPLES, cheap.SURFACE)
+    sizes = ()
+    if tuple(target.event_shape) == (2,):
+        bandwidths = options.deep_bandwidths if deep else (options.bandwidth,)
+        sizes = tuple(truth.grid_cells(target, bandwidth) for bandwidth in bandwidths)
+    return Plan(chosen, options, deep, sizes)
+
+
+class Measured(NamedTuple):
+    """What a measurement returns, with one more leading axis of runs when many are measured.
+
+    Attributes:
+      metrics: (number of `metrics_of`,), in their order; NaN for those that the host makes.
+      fields: those of `fields_of` that the device makes.
+      more: what is only for the host, measurement -> name -> array.
+    """
+
+    metrics: jax.Array
+    fields: dict[str, jax.Array]
+    more: dict[str, dict[str, jax.Array]]
+
+
+def metrics_of(plan: Plan, game: Game) -> dict[str, Mapping[str, str]]:
+    """The metrics of a GAN, in the order of storage."""
+    return _gathered(plan, game, "metrics_of")
+
+
+def fields_of(plan: Plan, game: Game) -> dict[str, FieldSpec]:
+    """What is kept beside the metrics."""
+    return _gathered(plan, game, "fields_of")
+
+
+def _gathered(plan: Plan, game: Game, what: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in plan.measurements:
+        own = getattr(one, what)(Subject(game, plan.options))
+        twice = found.keys() & own.keys()
+        if twice:
+            raise ValueError(
+                f"measurement {one.name!r}: {', '.join(sorted(twice))}: another measurement records it, too"
+            )
+        found |= own
+    return found
+
+
+def axes_of(plan: Plan, game: Game) -> dict[str, list]:
+    """Coordinate values along the axes of the fields that are kept, where an axis has any."""
+    axes: dict[str, list] = {}
+    for one in plan.measurements:
+        if one.fields_of(Subject(game, plan.options)):
+            axes |= {name: list(values) for name, values in one.axes(plan.options).items()}
+    return axes
+
+
+# ---- what is shared
+
+# What a measurement that reads so much does not read of a Config is set to its default there, so that runs which differ
+# in it alone share a program.
+_ONLY_IN_STEPS = ("disc_steps", "gen_steps", "first", "second_batch", "unroll_steps", "lookahead", "precision")
+_ONLY_IN_UPDATES = ("rule", "gen_optimizer", "disc_optimizer", "initializer", "bias_initializer", *_ONLY_IN_STEPS)
+_NOT_READ: dict[str, tuple[str, ...]] = {
+    "networks": ("penalties", "gradient_norm", "top_k", "schedule", "track_path", "disc_batches", *_ONLY_IN_UPDATES),
+    "objectives": _ONLY_IN_UPDATES,
+    "all": (),
+}
+
+
+def program_game(plan: Plan, game: Game) -> Game:
+    """The game as the plan's program takes it: without what none of its measurements reads; leaves may have runs."""
+    fields = _NOT_READ[plan.reads]
+    if plan.reads == "networks" and losses_of(game.config, True)[0] is SHARED:
+        return without(game, (*fields, "loss"), SHARED_NUMBERS)
+    return without(game, fields)
+
+
+def program_state(plan: Plan, state: State) -> State:
+    """The state as the plan's program takes it: without what none of its measurements reads."""
+    if plan.reads == "all":
+        return state
+    travelled = state.travelled if plan.reads == "objectives" else None
+    return state.replace(opt_state=Players((), ()), memory=None, travelled=travelled)
+
+
+def loss_index(plan: Plan, config: Config) -> int:
+    """What `measure` takes for the loss of a config."""
+    return losses_of(config, plan.reads == "networks")[1]
+
+
+def bits_of(plan: Plan, game: Game) -> tuple[np.ndarray, np.ndarray]:
+    """The Sobol bits that `measure` takes."""
+    options = plan.options
+    if plan.deep:
+        return node_bits(game, options.num_deep_nodes, options.num_deep_density_nodes)
+    return node_bits(game, options.num_nodes, options.num_density_nodes)
+
+
+# ---- taking it
+
+
+@jax.default_matmul_precision("float32")
+def measure(
+    plan: Plan, game: Game, state: State, past: Past | None, loss_index: jax.Array, bits: tuple[jax.Array, jax.Array]
+) -> Measured:
+    """Measure one GAN.
+
+    V is that of the game being played: of packs where D judges packs, of noisy samples at the present level of
+    instance noise; JSD and coverage are always of G's samples against the target's. Normalization uses its running
+    statistics.
+
+    Args:
+      plan: what and how; static.
+      game: of the GAN, as `program_game` makes it.
+      state: what is measured.
+      past: earlier parameters; None where nothing compares with them.
+      loss_index: () which of `losses_of` is played. Traced: those that share a program are many, for this is the
+        program that takes longest to compile.
+      bits: `bits_of`.
+    """
+    num_blurs = plan.options.num_blurs
+    blurs = tuple(Blurs(size, width, num_blurs) for size, width in zip(plan.grid_sizes, plan.bandwidths, strict=False))
+    stream = Stream.DEEP if plan.deep else Stream.MEASURE
+    losses = losses_of(game.config, plan.reads == "networks")[0]
+    view = View(game, state, plan.options, blurs, bits, losses, loss_index, stream, past)
+    subject, found, more = Subject(game, plan.options), {}, {}
+    for one in plan.measurements:
+        if not one.applies(subject):
+            continue
+        own = dict(one.compute(view, view.key(one.name)))
+        metrics, fields = one.metrics_of(subject), one.fields_of(subject)
+        _check_found(one, own, metrics, fields)
+        found |= {name: value for name, value in own.items() if name in metrics or name in fields}
+        if one.host is not None:
+            more[one.name] = {name: value for name, value in own.items() if name not in metrics and name not in fields}
+    # One array rather than two dozen: over many runs it compiles faster.
+    nan = jnp.full((), jnp.nan, jnp.float32)
+    stacked = [jnp.asarray(found.get(name, nan)).astype(jnp.float32) for name in metrics_of(plan, game)]
+    return Measured(
+        jnp.stack(stacked) if stacked else jnp.zeros((0,), jnp.float32),
+        {name: found[name] for name in fields_of(plan, game) if name in found},
+        more,
+    )
+
+
+def _check_found(one: Measurement, found: Mapping[str, Any], metrics: Mapping, fields: Mapping[str, FieldSpec]) -> None:
+    """Raises ValueError where what `compute` returned is not what the measurement declares."""
+    if one.host is None:
+        missing, extra = (metrics.keys() | fields.keys()) - found.keys(), found.keys() - metrics.keys() - fields.keys()
+        if missing or extra:
+            raise ValueError(
+                f"measurement {one.name!r}: compute gave {', '.join(sorted(found))}; declared: "
+                f"{', '.join([*metrics, *fields])}"
+            )
+    for name, value in found.items():
+        shape = () if name in metrics else fields[name].shape if name in fields else None
+        if shape is not None and jnp.shape(value) != tuple(shape):
+            raise ValueError(
+                f"measurement {one.name!r}: {name}: got shape {jnp.shape(value)}; allowed: {tuple(shape)}, as declared"
+            )
+
+
+def host_metrics(plan: Plan, game: Game, state: State, more: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the host adds of one run: name -> number or array. `more`: of `Measured`, for this run."""
+    found: dict[str, Any] = {}
+    for one in plan.measurements:
+        if one.host is not None and one.applies(Subject(game, plan.options)):
+            found |= one.host(HostView(game, state, plan.options, more[one.name]))
+    return found
