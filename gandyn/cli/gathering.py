@@ -3,17 +3,25 @@
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gandyn.cli import catalogue
 from gandyn.cli.options import Option, options_of
-from gandyn.gan import dynamics, gan, losses, networks, penalties, targets
-from gandyn.gan.gan import Config, HParams
+from gandyn.gan import config as configs
+from gandyn.gan import networks, targets
+from gandyn.gan.config import Config, numbers_of
+from gandyn.gan.losses import LOSSES, Loss
+from gandyn.gan.number import Number
+from gandyn.gan.optimizers import OPTIMIZERS
+from gandyn.gan.penalties import PENALTIES
+from gandyn.gan.rules import RULES, Rule
 from gandyn.sweeps import presets, sweep, sweep_file
+from gandyn.sweeps.parts import FIELD_KINDS
 from gandyn.sweeps.sweep import Sweep
-from gandyn.truth import coverage, measure
-from gandyn.truth.measure import MeasureConfig
+from gandyn.truth import coverage
+from gandyn.truth.measure import MEASUREMENTS, MeasureConfig
 
 FILE = Path(__file__).with_name(catalogue.FILE)
 
@@ -22,8 +30,8 @@ def text() -> str:
     """What the file is to hold."""
     options = {
         "target": _target_options(),
-        "config": options_of(Config),
-        "numbers": options_of(HParams),
+        "config": _config_options(),
+        "numbers": _number_options(),
         "measure": options_of(MeasureConfig),
         "run": _run_options(),
     }
@@ -52,6 +60,7 @@ def _target_options() -> list[Option]:
             "target",
             "text",
             choices=(*targets.TARGETS, "mixture"),
+            open=True,
             default="ring",
             text="Arrangement of the modes (`gandyn list targets`); mixture takes means (x, y of each) and stds.",
         )
@@ -63,6 +72,40 @@ def _target_options() -> list[Option]:
         text = f"Taken by {of or 'mixture'}."
         made.append(Option(name, kind, many=not given, text=text))  # pyright: ignore[reportArgumentType]
     return made
+
+
+def _config_options() -> list[Option]:
+    """The fields of `Config`; a network of one's own goes by its class, with its fields in JSON."""
+    own = "Linen module of your own, as MyNet or 'MyNet{\"width\": 32}'; if left out, it is built of the fields {}_..."
+    made = {option.name: option for option in options_of(Config)}
+    made |= {
+        name: Option(name, "text", text=own.replace("{}", name))
+        for name, kind in FIELD_KINDS.items()
+        if kind == "network"
+    }
+    return [made[field.name] for field in dataclasses.fields(Config) if field.name in made]
+
+
+def _number_options() -> list[Option]:
+    """Every number that a part which comes with gandyn declares, or a field of `Config` brings."""
+    found = _numbers_of({})
+    for option in options_of(Config):
+        for value in (True,) if option.kind == "flag" else option.choices or ((4,) if option.kind == "int" else ()):
+            found |= _numbers_of({option.name: (value,) if option.many else value})
+    for part in (*LOSSES.values(), *PENALTIES.values(), *RULES.values()):
+        found |= part.numbers
+    return [Option(name, "float", default=number.default, text=_sentence(number)) for name, number in found.items()]
+
+
+def _numbers_of(fields: dict[str, Any]) -> dict[str, Number]:
+    try:
+        return numbers_of(Config(**fields))
+    except ValueError:  # it goes with other fields only
+        return {}
+
+
+def _sentence(number: Number) -> str:
+    return f"{number.text[:1].upper()}{number.text[1:]}."
 
 
 def _run_options() -> list[Option]:
@@ -85,28 +128,39 @@ def _lists() -> dict[str, dict[str, str]]:
             name: f"{_first_line(make)} Options: {', '.join(inspect.signature(make).parameters)}."
             for name, make in targets.TARGETS.items()
         },
-        "losses": {
-            name: f"D minimizes {_first_line(loss.disc)} G minimizes {_first_line(loss.gen)} "
-            f"At the optimum V = {loss.optimum}. {loss.reference}."
-            for name, loss in losses.LOSSES.items()
-        },
+        "losses": {name: _of_loss(loss) for name, loss in LOSSES.items()},
+        "penalties": {name: _with_numbers(one.reference, one.numbers) for name, one in PENALTIES.items()},
+        "rules": {name: _of_rule(rule) for name, rule in RULES.items()},
+        "optimizers": {name: _with_numbers(one.reference, one.numbers) for name, one in OPTIMIZERS.items()},
         "presets": {name: preset.reference for name, preset in presets.PRESETS.items()},
-        "penalties": {name: penalty.reference for name, penalty in penalties.PENALTIES.items()},
-        "dynamics": {name: _first_line(step) for name, step in dynamics.DYNAMICS.items()},
-        "optimizers": gan.OPTIMIZERS,
-        "schedules": gan.SCHEDULES,
-        "priors": gan.PRIORS,
-        "instance_noise": gan.INSTANCE_NOISE,
+        "measurements": {name: one.text for name, one in MEASUREMENTS.items()},
+        "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
+        "schedules": configs.SCHEDULES,
+        "priors": configs.PRIORS,
+        "instance_noise": configs.INSTANCE_NOISE,
+        "averages": configs.AVERAGES,
         "generators": networks.GENERATORS,
         "discriminators": networks.DISCRIMINATORS,
         "norms": networks.NORMS,
         "minibatch_layers": networks.MINIBATCH_LAYERS,
         "activations": dict.fromkeys(networks.ACTIVATIONS, ""),
         "initializers": dict.fromkeys(networks.INITIALIZERS, ""),
-        "cheap": measure.CHEAP,
-        "deep": measure.DEEP,
-        "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
+        "bias_initializers": dict.fromkeys(networks.BIAS_INITIALIZERS, ""),
     }
+
+
+def _of_loss(loss: Loss) -> str:
+    line = f"D minimizes {_first_line(loss.disc)} G minimizes {_first_line(loss.gen)} At the optimum V = {loss.optimum}"
+    return _with_numbers(f"{line}. {loss.reference}", loss.numbers)
+
+
+def _of_rule(rule: Rule) -> str:
+    return _with_numbers(f"{_first_line(rule.step)} {rule.reference}", rule.numbers)
+
+
+def _with_numbers(line: str, numbers: Mapping[str, Number]) -> str:
+    end = "" if line.endswith(".") else "."
+    return f"{line}{end} Numbers: {', '.join(numbers)}." if numbers else f"{line}{end}"
 
 
 if __name__ == "__main__":

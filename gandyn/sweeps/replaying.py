@@ -65,7 +65,6 @@ def replay(
     prepare()
     manifest, sweep_ = recorded(folder, anyway, using)
     writer = store.reopen(folder)
-    devices.prepare()
     groups = groups_of(folder, sweep_)
     index, position = find_run(groups, run)
     group = groups[index]
