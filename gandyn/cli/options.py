@@ -74,7 +74,7 @@ class Option:
         return f"{word} ..." if self.many and not self.singly else word
 
     def value(self, words: Sequence[str], own: Sequence[str] = ()) -> Any:
-        """What words mean; an open choice allows the names `own` as well. Raises ValueError for what cannot be meant."""
+        """What words mean. An open choice allows the names `own` as well. Raises ValueError for what they cannot."""
         if self.kind == "flag":
             (word,) = words
             checks.choice(self.name, word, ("true", "false"))
