@@ -149,7 +149,11 @@ def test_round_trip(tmp_path):
     assert json.loads(ds.attrs["constant_fields"]) == {"width": 128}
     assert json.loads(ds.attrs["versions"]) == METADATA["versions"]
     assert {name: ds.attrs[name] for name in METADATA if name != "versions"}.items() <= METADATA.items()
-    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 3)
+    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == (
+        "complete",
+        1.5,
+        manifest.FORMAT_VERSION,
+    )
     assert ds.attrs["created"]
 
 
