@@ -16,47 +16,60 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gandyn import analysis, gan, report, results, sweeps, testing, truth
     from gandyn.analysis import intervals, loss_curves, prediction, reading, tables, verdicts
     from gandyn.analysis.opening import open_results
-    from gandyn.gan import losses, networks, penalties, targets
-    from gandyn.gan.gan import Config, HParams
+    from gandyn.gan import networks, rules, targets
+    from gandyn.gan.config import Config
+    from gandyn.gan.loss import Loss
+    from gandyn.gan.number import HParams, Number
+    from gandyn.gan.optimizers import Optimizer
+    from gandyn.gan.penalties import Penalty
+    from gandyn.gan.rules import Rule
     from gandyn.gan.targets import GaussianMixture
     from gandyn.report import figures as plots
     from gandyn.results import export
     from gandyn.sweeps import presets, sweep
-    from gandyn.sweeps.runner import extend, replay, resume, run, run_sweep
+    from gandyn.sweeps.replaying import replay
+    from gandyn.sweeps.runner import extend, resume, run, run_sweep
+    from gandyn.sweeps.states import load_states
     from gandyn.sweeps.sweep import Setting, Sweep
-    from gandyn.truth.measure import MeasureConfig
-
-    from . import analysis, gan, report, results, sweeps, truth
+    from gandyn.truth.measure import MeasureConfig, Measurement
 
 _ROOMS = ("analysis", "gan", "report", "results", "sweeps", "truth")
 _MODULES = {
     "export": "results.export",
     "intervals": "analysis.intervals",
     "loss_curves": "analysis.loss_curves",
-    "losses": "gan.losses",
     "networks": "gan.networks",
-    "penalties": "gan.penalties",
     "plots": "report.figures",
     "prediction": "analysis.prediction",
     "presets": "sweeps.presets",
     "reading": "analysis.reading",
+    "rules": "gan.rules",
     "sweep": "sweeps.sweep",
     "tables": "analysis.tables",
     "targets": "gan.targets",
+    "testing": "testing",
     "verdicts": "analysis.verdicts",
 }
 _MEMBERS = {
-    "Config": "gan.gan",
+    "Config": "gan.config",
     "GaussianMixture": "gan.targets",
-    "HParams": "gan.gan",
+    "HParams": "gan.number",
+    "Loss": "gan.loss",
     "MeasureConfig": "truth.measure",
+    "Measurement": "truth.measure",
+    "Number": "gan.number",
+    "Optimizer": "gan.optimizers",
+    "Penalty": "gan.penalties",
+    "Rule": "gan.rules",
     "Setting": "sweeps.sweep",
     "Sweep": "sweeps.sweep",
     "extend": "sweeps.runner",
+    "load_states": "sweeps.states",
     "open_results": "analysis.opening",
-    "replay": "sweeps.runner",
+    "replay": "sweeps.replaying",
     "resume": "sweeps.runner",
     "run": "sweeps.runner",
     "run_sweep": "sweeps.runner",
@@ -66,7 +79,13 @@ __all__ = [
     "Config",
     "GaussianMixture",
     "HParams",
+    "Loss",
     "MeasureConfig",
+    "Measurement",
+    "Number",
+    "Optimizer",
+    "Penalty",
+    "Rule",
     "Setting",
     "Sweep",
     "analysis",
@@ -74,11 +93,10 @@ __all__ = [
     "extend",
     "gan",
     "intervals",
+    "load_states",
     "loss_curves",
-    "losses",
     "networks",
     "open_results",
-    "penalties",
     "plots",
     "prediction",
     "presets",
@@ -87,12 +105,14 @@ __all__ = [
     "report",
     "results",
     "resume",
+    "rules",
     "run",
     "run_sweep",
     "sweep",
     "sweeps",
     "tables",
     "targets",
+    "testing",
     "truth",
     "verdicts",
 ]

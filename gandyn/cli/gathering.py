@@ -11,7 +11,7 @@ from gandyn.cli import catalogue
 from gandyn.cli.options import Option, options_of
 from gandyn.gan import config as configs
 from gandyn.gan import networks, targets
-from gandyn.gan.config import Config, numbers_of
+from gandyn.gan.config import Config
 from gandyn.gan.losses import LOSSES, Loss
 from gandyn.gan.number import Number
 from gandyn.gan.optimizers import OPTIMIZERS
@@ -87,25 +87,17 @@ def _config_options() -> list[Option]:
 
 
 def _number_options() -> list[Option]:
-    """Every number that a part which comes with gandyn declares, or a field of `Config` brings."""
-    found = _numbers_of({})
-    for option in options_of(Config):
-        for value in (True,) if option.kind == "flag" else option.choices or ((4,) if option.kind == "int" else ()):
-            found |= _numbers_of({option.name: (value,) if option.many else value})
-    for part in (*LOSSES.values(), *PENALTIES.values(), *RULES.values()):
-        found |= part.numbers
-    return [Option(name, "float", default=number.default, text=_sentence(number)) for name, number in found.items()]
-
-
-def _numbers_of(fields: dict[str, Any]) -> dict[str, Number]:
-    try:
-        return numbers_of(Config(**fields))
-    except ValueError:  # it goes with other fields only
-        return {}
-
-
-def _sentence(number: Number) -> str:
-    return f"{number.text[:1].upper()}{number.text[1:]}."
+    """The numbers that parts which come with gandyn declare, each once; who reads it, and what it then is by default."""
+    declared: dict[str, list[tuple[str, Number]]] = {}
+    for part, numbers in configs.declarations().items():
+        for name, number in numbers.items():
+            declared.setdefault(name, []).append((part, number))
+    made = []
+    for name, of_parts in declared.items():
+        text = of_parts[0][1].text
+        of = ", ".join(f"{part} ({number.default:g})" for part, number in of_parts)
+        made.append(Option(name, "float", text=f"{text[:1].upper()}{text[1:]}. Read by {of}."))
+    return made
 
 
 def _run_options() -> list[Option]:
@@ -145,7 +137,7 @@ def _lists() -> dict[str, dict[str, str]]:
         "minibatch_layers": networks.MINIBATCH_LAYERS,
         "activations": dict.fromkeys(networks.ACTIVATIONS, ""),
         "initializers": dict.fromkeys(networks.INITIALIZERS, ""),
-        "bias_initializers": dict.fromkeys(networks.BIAS_INITIALIZERS, ""),
+        "bias_initializers": dict.fromkeys(("matching", *networks.BIAS_INITIALIZERS), ""),
     }
 
 

@@ -7,7 +7,7 @@ A part is a name (a key of `LOSSES`, `PENALTIES`, `RULES`, ...) or an object: a 
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import flax.linen as nn
@@ -313,24 +313,29 @@ def numbers_of(config: Config) -> dict[str, Number]:
     """The numbers that the chosen parts declare, by name."""
     parts: list[tuple[str, Mapping[str, Number]]] = []
     for player, optimizer in zip(("gen", "disc"), optimizers_of(config)):
-        rate = Number(1e-3, 0, text=f"learning rate of {'G' if player == 'gen' else 'D'}")
-        own = {f"{name}_{player}": number for name, number in optimizer.numbers.items()}
-        parts.append((f"{player}_optimizer {optimizer.name!r}", {f"lr_{player}": rate} | own))
-    parts.append(("schedule", {"warmup_steps": _WARMUP} | (_DECAY if config.schedule != "constant" else {})))
+        parts.append((f"{player}_optimizer {optimizer.name!r}", _of_optimizer(player, optimizer)))
+    parts.append(("schedule", _WARMUP))
     parts += [(f"{kind} {part.name!r}", part.numbers) for kind, part in _named_parts(config)]
-    for applies, name, numbers in (
-        (config.gradient_norm != "none", "gradient_norm", _GRADIENT_NORM),
-        (config.gen_average == "ema", "gen_average", _EMA),
-        (config.top_k, "top_k", _TOP_K),
-        (config.instance_noise != "none", "instance_noise", {"noise_std": _NOISE["noise_std"]}),
-        (config.instance_noise == "annealed", "instance_noise", {"noise_steps": _NOISE["noise_steps"]}),
-        (config.prior == "truncated", "prior", _TRUNCATION),
-        (config.gen_fourier + config.disc_fourier > 0, "fourier", _FOURIER),
-    ):
-        if applies:
-            parts.append((name, numbers))
+    parts += [(name, numbers) for name, applies, numbers in _OPTIONS if applies(config)]
     parts.append(("initializer", _INIT))
     return gathered(parts)
+
+
+def declarations() -> dict[str, Mapping[str, Number]]:
+    """What every built-in part declares, by the part."""
+    found: dict[str, Mapping[str, Number]] = {}
+    for player in ("gen", "disc"):
+        found |= {f"{player}_optimizer {name}": _of_optimizer(player, one) for name, one in OPTIMIZERS.items()}
+    found["every schedule"] = _WARMUP
+    for kind, known in (("loss", LOSSES), ("penalty", PENALTIES), ("rule", RULES)):
+        found |= {f"{kind} {name}": part.numbers for name, part in known.items()}
+    found["lookahead"] = lookahead(RULES["alternating"], 2).numbers
+    return found | {name: numbers for name, _, numbers in _OPTIONS} | {"every network": _INIT}
+
+
+def _of_optimizer(player: str, optimizer: Optimizer) -> dict[str, Number]:
+    rate = Number(1e-3, 0, text=f"learning rate of {'G' if player == 'gen' else 'D'}")
+    return {f"lr_{player}": rate} | {f"{name}_{player}": number for name, number in optimizer.numbers.items()}
 
 
 def _named_parts(config: Config) -> list[tuple[str, Any]]:
@@ -338,26 +343,57 @@ def _named_parts(config: Config) -> list[tuple[str, Any]]:
     return [("loss", loss_of(config)), *penalties, ("rule", rule_of(config))]
 
 
-_WARMUP = Number(0.0, 0, text="steps over which both learning rates rise linearly to their value")
-_DECAY = {
-    "decay_steps": Number(5_000.0, 0, text="steps after the warm-up over which the learning rates fall"),
-    "lr_final": Number(0.0, 0, 1, text="what they fall to, as a share of their value"),
-}
-_GRADIENT_NORM = {
-    "gradient_norm_weight": Number(0.1, 0, text="strength w of w / 2 * |gradient of the other player|^2"),
-}
-_EMA = {"ema_decay": Number(0.999, 0, 1, below=True, text="decay of G's average, a step")}
-_TOP_K = {
-    "top_k_share": Number(0.5, 0, 1, above=True, text="share of the batch that G's loss ends at"),
-    "top_k_decay": Number(0.999, 0, 1, above=True, text="factor on that share a step, from 1 at the start"),
-}
-_NOISE = {
-    "noise_std": Number(0.1, 0, text="std of the instance noise, in the units of the data"),
-    "noise_steps": Number(5_000.0, 0, text="steps until annealed instance noise has gone"),
-}
-_TRUNCATION = {"truncation": Number(2.0, 0, above=True, text="bound on each coordinate of z")}
-_FOURIER = {"fourier_scale": Number(1.0, 0, text="std of the frequencies of Fourier features, per unit of the data")}
+_WARMUP = {"warmup_steps": Number(0.0, 0, text="steps over which both learning rates rise linearly to their value")}
 _INIT = {"init_scale": Number(1.0, 0, text="factor on every initial kernel of both players")}
+_OPTIONS: tuple[tuple[str, Callable[[Config], bool], Mapping[str, Number]], ...] = (
+    (
+        "schedule linear or cosine",
+        lambda config: config.schedule != "constant",
+        {
+            "decay_steps": Number(5_000.0, 0, text="steps after the warm-up over which the learning rates fall"),
+            "lr_final": Number(0.0, 0, 1, text="what they fall to, as a share of their value"),
+        },
+    ),
+    (
+        "gradient_norm",
+        lambda config: config.gradient_norm != "none",
+        {"gradient_norm_weight": Number(0.1, 0, text="strength w of w / 2 * |gradient of the other player|^2")},
+    ),
+    (
+        "gen_average ema",
+        lambda config: config.gen_average == "ema",
+        {"ema_decay": Number(0.999, 0, 1, below=True, text="decay of G's average, a step")},
+    ),
+    (
+        "top_k",
+        lambda config: config.top_k,
+        {
+            "top_k_share": Number(0.5, 0, 1, above=True, text="share of the batch that G's loss ends at"),
+            "top_k_decay": Number(0.999, 0, 1, above=True, text="factor on that share a step, from 1 at the start"),
+        },
+    ),
+    (
+        "instance_noise",
+        lambda config: config.instance_noise != "none",
+        {"noise_std": Number(0.1, 0, text="std of the instance noise, in the units of the data")},
+    ),
+    (
+        "instance_noise annealed",
+        lambda config: config.instance_noise == "annealed",
+        {"noise_steps": Number(5_000.0, 0, text="steps until annealed instance noise has gone")},
+    ),
+    (
+        "prior truncated",
+        lambda config: config.prior == "truncated",
+        {"truncation": Number(2.0, 0, above=True, text="bound on each coordinate of z")},
+    ),
+    (
+        "gen_fourier, disc_fourier",
+        lambda config: config.gen_fourier + config.disc_fourier > 0,
+        {"fourier_scale": Number(1.0, 0, text="std of the frequencies of Fourier features, per unit of the data")},
+    ),
+)
+"""What options of a `Config` declare: option, whether it is chosen, numbers."""
 
 
 def complete(config: Config, hparams: HParams) -> HParams:

@@ -32,7 +32,7 @@ from gandyn.gan.config import (
 from gandyn.gan.loss import Outputs
 from gandyn.gan.number import HParams, Number
 from gandyn.gan.penalties import At
-from gandyn.gan.state import REMEMBERED, Batch, Data, Field, Logged, Pairs, Play, Players, State, collections
+from gandyn.gan.state import REMEMBERED, Batch, Field, Logged, Pairs, Play, Players, State, collections
 from gandyn.gan.targets import Target
 
 

@@ -18,7 +18,9 @@ from gandyn import checks
 from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.writer import Writer
-from gandyn.sweeps import devices, interrupts, progress, runner, sweep_file
+from gandyn.sweeps import devices, interrupts, parts, progress, sweep_file
+from gandyn.sweeps.engines import Engine, Failure, train_groups
+from gandyn.sweeps.folders import groups_of
 from gandyn.sweeps.sweep import Group, Sweep
 
 _LOOK_SECONDS = 0.5
@@ -26,7 +28,7 @@ MAX_RETRIES = 20
 """Workers that a group may lose before it counts as failed."""
 
 
-class Distributed(runner.Engine):
+class Distributed(Engine):
     """Several processes that were started alike, one a host or a set of GPUs; each trains every n-th group.
 
     A process that dies takes the others with it (jax.distributed is not fault-tolerant): start them all again with
@@ -67,7 +69,7 @@ class Distributed(runner.Engine):
         return failures
 
 
-class Ray(runner.Engine):
+class Ray(Engine):
     """A Ray cluster (the extra `ray`): a task a group, restarted elsewhere from its checkpoint where a worker is lost.
 
     Args:
@@ -117,7 +119,8 @@ class Ray(runner.Engine):
         environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(num_devices)} if not self._gpus else {}}
         remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
         task, folder = remote(_train), str(writer.folder.absolute())
-        waiting = {task.remote(folder, index, checkpoint_every): index for index in groups}
+        own = [part.value for part in sweep_.parts]
+        waiting = {task.remote(folder, index, checkpoint_every, own): index for index in groups}
         failures: list[Exception] = []
         try:
             with interrupts.Stop() as stop, _Watch(writer, groups, shown) as watch:
@@ -126,9 +129,9 @@ class Ray(runner.Engine):
                     for one in done:
                         index = waiting.pop(one)
                         try:
-                            failures += [runner.Failure(text) for text in ray.get(one)]
+                            failures += [Failure(text) for text in ray.get(one)]
                         except RayError as error:
-                            failures.append(runner.Failure(f"group {index} ({groups[index].label}): {error}"))
+                            failures.append(Failure(f"group {index} ({groups[index].label}): {error}"))
                     watch.look()
                     stop.check()
         finally:
@@ -137,13 +140,13 @@ class Ray(runner.Engine):
         return failures
 
 
-def _train(folder: str, index: int, checkpoint_every: float) -> list[str]:
-    """What a task does: train one group from its last checkpoint. Returns what failed."""
+def _train(folder: str, index: int, checkpoint_every: float, own: list[Any]) -> list[str]:
+    """What a task does: train one group from its last checkpoint, with a person's own parts. Returns what failed."""
     path = Path(folder)
-    sweep_ = sweep_file.parse(manifests.read(path)["configuration"])
-    group = runner.groups_of(path, sweep_)[index]
+    sweep_ = sweep_file.parse(manifests.read(path)["configuration"], parts.collect(own))
+    group = groups_of(path, sweep_)[index]
     writer = store.reopen(path, index)
-    return [str(failure) for failure in runner.train_groups(writer, sweep_, {index: group}, False, checkpoint_every)]
+    return [str(failure) for failure in train_groups(writer, sweep_, {index: group}, False, checkpoint_every)]
 
 
 class _Watch:

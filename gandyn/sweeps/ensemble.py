@@ -26,7 +26,7 @@ from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State
 from gandyn.sweeps.devices import prepare
 from gandyn.truth import measure
-from gandyn.truth.measure import Measured, Past
+from gandyn.truth.measure import Measured, Past, Plan
 
 Device = Any  # jax.Device, which type checkers take for a variable
 
@@ -134,7 +134,7 @@ def _advance_program(precision: str, devices: tuple[Device, ...], block_size: in
 
 
 @functools.lru_cache(maxsize=256)
-def _measure_program(plan: measure.Plan, devices: tuple[Device, ...]) -> Callable:
+def _measure_program(plan: Plan, devices: tuple[Device, ...]) -> Callable:
     # One run at a time: a measurement fills its device by itself, and its density grid is large.
     return _spread(functools.partial(measure.measure, plan), devices, 1, mapped=3)
 
@@ -166,8 +166,8 @@ class Ensemble:
     """
 
     config: Config
-    often: measure.Plan
-    in_depth: measure.Plan | None
+    often: Plan
+    in_depth: Plan | None
     num_runs: int
     block_size: int
     devices: tuple[Device, ...]
@@ -217,7 +217,7 @@ class Ensemble:
         index, bits = np.int32(measure.loss_index(plan, self.config)), self._bits(plan, runs)
         return program(self._measured(span), game, states, past, index, bits)
 
-    def _bits(self, plan: measure.Plan, runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    def _bits(self, plan: Plan, runs: Runs) -> tuple[np.ndarray, np.ndarray]:
         blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), runs.game.target)
         return measure.bits_of(plan, dataclasses.replace(runs.game, target=blank))
 
@@ -269,11 +269,11 @@ def wrap_keys(tree: Any, like: Any) -> Any:
 
 def make_ensemble(
     config: Config,
-    often: measure.Plan,
+    often: Plan,
     num_runs: int,
     block_size: int | None = None,
     devices: Sequence[Device] | None = None,
-    in_depth: measure.Plan | None = None,
+    in_depth: Plan | None = None,
     capacity: int | None = None,
 ) -> Ensemble:
     """An ensemble over all local devices, in blocks of `default_block_size`.

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gandyn.gan import networks, targets
-from gandyn.gan.config import Config, complete, loss_of, optimizers_of, penalties_of, rule_of
+from gandyn.gan.config import Config, loss_of, optimizers_of, penalties_of, rule_of
 from gandyn.gan.game import Game, make_game
 from gandyn.gan.loss import Loss, Outputs
 from gandyn.gan.losses import LOSSES

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import psutil
 
-from gandyn.gan.gan import Config
+from gandyn.gan.config import Config
 from gandyn.sweeps import cost, devices, sweep, sweep_file, training
 from gandyn.sweeps.cost import Calibration, Estimate
+from gandyn.sweeps.parts import label_of
 from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.text import duration, printable
 
@@ -47,12 +48,7 @@ class Plan(NamedTuple):
 
     def estimates(self, calibration: Calibration = cost.REFERENCE) -> list[Estimate]:
         """What each group costs."""
-        grids: dict[int, tuple[int, tuple[int, ...]]] = {}  # a millisecond each, and few targets
-        for group in self.groups:
-            target = group.runs[0][0].target
-            if id(target) not in grids:
-                grids[id(target)] = training.grids(self.sweep.measured, target)
-        return [_estimate(self, group, grids[id(group.runs[0][0].target)], calibration) for group in self.groups]
+        return [_estimate(self, group, calibration) for group in self.groups]
 
     def check_fits(self, folder: Path | None = None) -> None:
         """Raises ValueError where memory, or the disk of `folder`, is too small, by an estimate from shapes alone."""
@@ -83,11 +79,11 @@ class Plan(NamedTuple):
     @property
     def checkpoint_bytes(self) -> float:
         """Of the states of all runs at their end."""
-        return float(sum(len(group.runs) * cost.state_bytes(group.config) for group in self.groups))
+        return float(sum(len(group.runs) * cost.state_bytes(group.runs[0][0]) for group in self.groups))
 
     def describe(self) -> str:
         """The plan in plain text, with times by a short calibration of this machine."""
-        calibration = cost.calibrate(_to_calibrate([group.config for group in self.groups]))
+        calibration = cost.calibrate([group.runs[0][0] for group in self.groups])
         estimates = self.estimates(calibration)
         programs = {name: seconds for estimate in estimates for name, seconds in estimate.programs.items()}
         run_steps = sum(estimate.run_steps for estimate in estimates)
@@ -150,7 +146,8 @@ def make(sweep_: Sweep, parts: int = 1, in_memory: bool = False) -> Plan:
     """
     devices.prepare()
     runs = ((setting, seed) for setting in sweep_.settings for seed in sweep_.seeds)
-    groups = sweep.plan(runs, functools.partial(training.grids, sweep_.measured), _most_runs(sweep_.settings), parts)
+    plans = functools.partial(training.plans, sweep_.measured)
+    groups = sweep.plan(runs, plans, _most_runs(sweep_.settings), parts)
     return Plan(sweep_, tuple(groups), in_memory)
 
 
@@ -163,21 +160,21 @@ def _most_runs(settings: Sequence[sweep.Setting]) -> dict[Config, int]:
         devices = jax.local_devices()
         memory = sum((device.memory_stats() or {}).get("bytes_limit", 16 * _GIB) for device in devices)
         most = max(sweep.MOST_RUNS, 4 * len(devices) * 128)
-    configs = {setting.config for setting in settings}
-    return {config: max(1, min(most, int(_SHARE * memory / (3 * cost.state_bytes(config))))) for config in configs}
+    kinds = {setting.config: setting for setting in settings}
+    return {
+        config: max(1, min(most, int(_SHARE * memory / (3 * cost.state_bytes(setting)))))
+        for config, setting in kinds.items()
+    }
 
 
-def _estimate(plan: Plan, group: Group, grids: tuple[int, tuple[int, ...]], calibration: Calibration) -> Estimate:
-    target = group.runs[0][0].target
+def _estimate(plan: Plan, group: Group, calibration: Calibration) -> Estimate:
     return cost.estimate(
-        group.config,
+        group.runs[0][0],
         plan.sweep.measured,
         len(group.runs),
         plan.sweep.num_steps,
         plan.sweep.measure_every,
         plan.sweep.deep_every,
-        num_modes=target.num_modes,
-        grids=grids,
         calibration=calibration,
         in_memory=plan.in_memory,
     )
@@ -200,13 +197,12 @@ def _varying(sweep_: Sweep) -> list[str]:
         return []
     settings = sweep_.settings
     found = []
-    for part in (
-        dict.fromkeys(one.config for one in settings),
-        {id(one.hparams): one.hparams for one in settings}.values(),
+    for fields in (
+        [vars(one) for one in dict.fromkeys(one.config for one in settings)],
+        [one.as_dict() for one in {id(one.hparams): one.hparams for one in settings}.values()],
     ):
-        columns = [vars(one) for one in part]
-        for name in columns[0]:
-            values = dict.fromkeys(column[name] for column in columns)
+        for name in dict.fromkeys(name for column in fields for name in column):
+            values = dict.fromkeys(label_of(column[name]) for column in fields if name in column)
             if len(values) > 1:
                 found.append(f"{name} ({_values(list(values))})")
     num_targets = len({id(setting.target) for setting in sweep_.settings})
@@ -235,7 +231,9 @@ def _recipes(config: Config, recipes: Sequence[str], differ: Sequence[str]) -> s
     if len(recipes) <= 2:
         return "; ".join(map(_cut, recipes))
     fields = [
-        str(getattr(config, name)) if name in ("loss", "penalty") else f"{name}={getattr(config, name)}"
+        str(label_of(getattr(config, name)))
+        if name in ("loss", "penalties")
+        else f"{name}={label_of(getattr(config, name))}"
         for name in differ[:_MOST_FIELDS]
     ]
     return f"{', '.join(fields)}{': ' if fields else ''}{len(recipes):,} recipes"
@@ -246,13 +244,6 @@ def spans(indices: Sequence[int]) -> str:
     found = sweep_file.ranges(indices)
     texts = [f"{int(a)}-{int(b) - 1}" if b else a for a, _, b in (text.partition(":") for text in found)]
     return ", ".join(texts if len(texts) <= _FEW else [*texts[: _FEW - 2], "...", texts[-1]])
-
-
-def _to_calibrate(configs: Iterable[Config]) -> set[Config]:
-    """Not the widest: their products would take long here, and are hardly faster."""
-    distinct = set(configs)
-    narrow = {config for config in distinct if max(config.gen_width, config.disc_width) <= _WIDEST}
-    return narrow or {Config(gen_width=_WIDEST, disc_width=_WIDEST)}
 
 
 def _size(num_bytes: float) -> str:

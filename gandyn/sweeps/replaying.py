@@ -96,7 +96,17 @@ def replay(
 
 
 def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("title", "command", "configuration", "versions", "device", "precision", "commit", "coverage_convention", "parts")
+    names = (
+        "title",
+        "command",
+        "configuration",
+        "versions",
+        "device",
+        "precision",
+        "commit",
+        "coverage_convention",
+        "parts",
+    )
     return {name: manifest[name] for name in names}
 
 

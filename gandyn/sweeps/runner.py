@@ -251,7 +251,9 @@ def _add(
     if not seeds and num_steps is None:
         raise ValueError("extend: got nothing to add; allowed: seeds, num_steps, or both")
     if seeds and any("init_from" in group.spec.coords for group in store.reopen(folder).groups.values()):
-        raise ValueError(f"seeds: {folder} started from given states; allowed: num_steps, or another folder for more runs")
+        raise ValueError(
+            f"seeds: {folder} started from given states; allowed: num_steps, or another folder for more runs"
+        )
     new = dataclasses.replace(old, seeds=(*old.seeds, *seeds), num_steps=num_steps or old.num_steps)
     specs: list[GroupSpec] = []
     if seeds:
@@ -281,5 +283,3 @@ def _is_open(folder: Path, index: int) -> bool:
     """Whether something is left to do of a group: steps that are not recorded, or damaged; its last checkpoint."""
     writer = store.reopen(folder, index)
     return writer.progress(index).status != "complete" or not writer.recorded(index).all()
-
-

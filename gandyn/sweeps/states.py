@@ -92,7 +92,9 @@ def load_states(
         start_near(step, again, writer, index, group, position)
         again.advance_to(step)
     setting, seed = group.runs[position]
-    return TrainedPlayers(setting.game, again.state_of(0), f"{folder.name}, run {run} ({setting.recipe}, seed {seed}), step {step}")
+    return TrainedPlayers(
+        setting.game, again.state_of(0), f"{folder.name}, run {run} ({setting.recipe}, seed {seed}), step {step}"
+    )
 
 
 def find_run(groups: Mapping[int, Group], run: int) -> tuple[int, int]:
@@ -177,4 +179,6 @@ def _check_fits(given: TrainedPlayers, wanted: State, group: Group) -> None:
                 f"init_from: {given.origin}: {name} has shape {shape}; allowed in {group.label}: {leaf.shape}"
             )
     if len(theirs) != len(ours):
-        raise ValueError(f"init_from: {given.origin}: its networks have more than those of {group.label}; allowed: alike")
+        raise ValueError(
+            f"init_from: {given.origin}: its networks have more than those of {group.label}; allowed: alike"
+        )

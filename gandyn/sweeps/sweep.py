@@ -391,7 +391,9 @@ def _builder(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Setting
             # What all settings share may be read by some of them alone.
             numbers = {name: value for name, value in numbers.items() if name in declared or name in cell}
             hparams = part(_hparams, numbers, ("hparams", repr(numbers)))
-            return Setting("", target, config, part(complete, {"config": config, "hparams": hparams}, (config, hparams)))
+            return Setting(
+                "", target, config, part(complete, {"config": config, "hparams": hparams}, (config, hparams))
+            )
         except ValueError as error:
             if not cell:
                 raise

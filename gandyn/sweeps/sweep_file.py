@@ -110,9 +110,7 @@ def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
         raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
 
 
-def make(
-    content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None
-) -> Sweep:
+def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None) -> Sweep:
     """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
 
     `using` are a person's own parts, which the file names.
@@ -153,8 +151,14 @@ def _with_parts(flat: Mapping[str, Any], using: Using) -> dict[str, Any]:
         name: [resolved(name, value, using) for value in values] if isinstance(values, list) else values
         for name, values in table.items()
     }
-    tables = {"product": in_lists, "zip": lambda all_: list(map(in_lists, all_)), "recipe": lambda all_: list(map(in_table, all_))}
-    return {name: tables[name](value) if name in tables else resolved(name, value, using) for name, value in flat.items()}
+    tables = {
+        "product": in_lists,
+        "zip": lambda all_: list(map(in_lists, all_)),
+        "recipe": lambda all_: list(map(in_table, all_)),
+    }
+    return {
+        name: tables[name](value) if name in tables else resolved(name, value, using) for name, value in flat.items()
+    }
 
 
 def _tuple(value: Any) -> Any:

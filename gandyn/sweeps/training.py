@@ -19,11 +19,11 @@ from gandyn.results.checkpoints import Checkpoint, Checkpoints
 from gandyn.results.manifest import Progress
 from gandyn.results.writer import Writer
 from gandyn.sweeps import cost, ensemble
-from gandyn.sweeps.parts import described
 from gandyn.sweeps.interrupts import Stop, Stopped
+from gandyn.sweeps.parts import described
 from gandyn.sweeps.sweep import Group
 from gandyn.truth import measure
-from gandyn.truth.measure import Measured, MeasureConfig, Past
+from gandyn.truth.measure import MeasureConfig, Measured, Past
 
 PIECE_SECONDS = 1.0
 """What is given to the devices at once takes about so long."""

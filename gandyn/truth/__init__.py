@@ -4,8 +4,8 @@ Of D by the density ratio, of G by a search over the plane; exact transport, and
 """
 
 from gandyn.truth.best_response import best_value, cross_fitted, log_ratios
-from gandyn.truth.derived import LossTruth, critic_of, truth_of
 from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
+from gandyn.truth.derived import LossTruth, critic_of, truth_of
 from gandyn.truth.duality import Extremes, Worst, duality_gap, extremes, worst_value
 from gandyn.truth.lipschitz import critic_w1
 from gandyn.truth.lipschitz import lower as lipschitz_lower

@@ -12,7 +12,6 @@ from scipy.stats import qmc
 
 from gandyn.gan import sampling
 
-
 NUM_SCRAMBLES = 8
 """Independent scrambles of the nodes: enough for a standard error with a usable t interval (7 degrees of freedom)."""
 

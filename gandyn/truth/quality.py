@@ -18,7 +18,8 @@ import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
 from gandyn import checks
-from gandyn.gan.targets import GaussianMixture
+from gandyn.gan.targets import GaussianMixture, Target
+from gandyn.gan.targets.mixtures import MOST_MODES
 from gandyn.truth.coverage import Convention, nearest_component
 
 NUM_DIRECTIONS = 32
@@ -160,15 +161,20 @@ def _moments(target: GaussianMixture) -> tuple[jax.Array, jax.Array]:
     return mean, between + jnp.sum(weights[:, :, None] * target.covariances(), axis=0)
 
 
-def _frechet(fake: jax.Array, target: GaussianMixture) -> jax.Array:
+def _sample_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean (2,) and covariance (2, 2) of samples x (N, 2)."""
+    mean = jnp.mean(x, axis=0)
+    away = x - mean[None, :]
+    return mean, jnp.sum(away[:, :, None] * away[:, None, :], axis=0) / (len(x) - 1)
+
+
+def _frechet(fake: jax.Array, moments: tuple[jax.Array, jax.Array]) -> jax.Array:
     """|m - n|^2 + tr(S + T - 2 (S T)^(1/2)) for means m, n and covariances S, T.
 
     With tr A^(1/2) = (tr A + 2 (det A)^(1/2))^(1/2) of a 2 x 2 matrix with eigenvalues that are not negative.
     """
-    mean, covariance = _moments(target)
-    fake_mean = jnp.mean(fake, axis=0)
-    away = fake - fake_mean[None, :]
-    fake_covariance = jnp.sum(away[:, :, None] * away[:, None, :], axis=0) / (len(fake) - 1)
+    mean, covariance = moments
+    fake_mean, fake_covariance = _sample_moments(fake)
 
     def root_det(s: jax.Array) -> jax.Array:
         return jnp.sqrt(jnp.maximum(s[0, 0] * s[1, 1] - s[0, 1] * s[1, 0], 0))
@@ -182,7 +188,11 @@ def _frechet(fake: jax.Array, target: GaussianMixture) -> jax.Array:
 
 def bandwidths(target: GaussianMixture) -> jax.Array:
     """Bandwidths (2,) of `mmd`: the target's smallest length, and the whole target's std, (tr S / 2)^(1/2)."""
-    return jnp.stack([jnp.asarray(target.scale()), jnp.sqrt(jnp.trace(_moments(target)[1]) / 2)])
+    return _bandwidths(target, _moments(target))
+
+
+def _bandwidths(target: Target, moments: tuple[jax.Array, jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.asarray(target.scale()), jnp.sqrt(jnp.trace(moments[1]) / 2)])
 
 
 def _kernel_means(fake: jax.Array, target: GaussianMixture) -> tuple[_KernelMean, _KernelMean]:
@@ -227,14 +237,29 @@ def _mmd(fake: jax.Array, target: GaussianMixture) -> jax.Array:
         return real - 2 * jnp.mean(cross)
 
     h2 = bandwidths(target) ** 2
+    return jnp.mean(jax.vmap(with_target)(h2)) + _among(fake, h2)
+
+
+def _kernel_sums(x: jax.Array, y: jax.Array, h2: jax.Array) -> jax.Array:
+    """Sum over y (M, 2) of the mean of both kernels, at each x (N, 2): (N,)."""
 
     def of_rows(rows: jax.Array) -> jax.Array:
-        squared = _squared(rows, fake)
+        squared = _squared(rows, y)
         kernel = jnp.exp(-0.5 / h2[0] * squared) + jnp.exp(-0.5 / h2[1] * squared)
-        return jnp.sum(kernel, axis=1) / 2 - 1  # without the pair of a sample and itself
+        return jnp.sum(kernel, axis=1) / 2
 
-    among_fakes = _in_rows(of_rows, fake, len(fake)).ravel()[: len(fake)] / (len(fake) - 1)
-    return jnp.mean(jax.vmap(with_target)(h2)) + jnp.mean(among_fakes)
+    return _in_rows(of_rows, x, len(y)).ravel()[: len(x)]
+
+
+def _among(x: jax.Array, h2: jax.Array) -> jax.Array:
+    """Mean kernel over pairs of two of the samples x (N, 2), not of a sample and itself."""
+    return jnp.mean((_kernel_sums(x, x, h2) - 1) / (len(x) - 1))
+
+
+def _mmd_of_samples(real: jax.Array, fake: jax.Array, h: jax.Array) -> jax.Array:
+    """As `_mmd`, with samples of the target (N, 2) for the target: unbiased as well, and noisier."""
+    across = jnp.mean(_kernel_sums(fake, real, h**2)) / len(real)
+    return _among(real, h**2) - 2 * across + _among(fake, h**2)
 
 
 def _sorted(x: jax.Array) -> jax.Array:
@@ -256,7 +281,7 @@ def _sliced_w2(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.mean((real - fake) ** 2))
 
 
-def quality(real: jax.Array, fake: jax.Array, target: GaussianMixture, k: int = 5) -> Quality:
+def quality(real: jax.Array, fake: jax.Array, target: Target, k: int = 5) -> Quality:
     """`Quality` of fake samples (N, 2) against real ones (N, 2) and the target they are from.
 
     With B_k(x) the ball around x up to its k-th nearest other sample of its own kind:
@@ -267,8 +292,9 @@ def quality(real: jax.Array, fake: jax.Array, target: GaussianMixture, k: int = 
         mmd        = E k(x, x') - 2 E k(x, y) + E k(y, y')           x, x' from the target, y, y' fakes
         sliced_w2  = (mean_a W2^2(<a, real>, <a, fake>))^(1/2)       a on `NUM_DIRECTIONS` equally spaced directions
 
-    The target's moments and both kernel means that it takes part in are exact. k(x, y) is the mean of two Gaussian
-    kernels exp(-|x - y|^2 / (2 h^2)), with h of `bandwidths`.
+    The target's moments and both kernel means that it takes part in are exact for a `GaussianMixture` of up to 1,024
+    components; of another target they are those of the real samples, with their sampling error. k(x, y) is the mean
+    of two Gaussian kernels exp(-|x - y|^2 / (2 h^2)), with h of `bandwidths`.
 
     Fakes that are not finite match nothing: precision, density and coverage count them as outside every ball, and they
     have none themselves; the three distances are then infinite. Labels play no part.
@@ -294,7 +320,10 @@ def quality(real: jax.Array, fake: jax.Array, target: GaussianMixture, k: int = 
     pairs = jnp.stack([real, fake]), jnp.stack([fake, real])
     inside, holds = jax.lax.map(lambda pair: _balls(pair[0], pair[1], k), pairs)
     finite = jnp.all(jnp.isfinite(fake))
-    distances = jnp.stack([_frechet(fake, target), _mmd(fake, target), _sliced_w2(real, fake)])
+    mixture = target if isinstance(target, GaussianMixture) and target.num_components <= MOST_MODES else None
+    moments = _sample_moments(real) if mixture is None else _moments(mixture)
+    mmd = _mmd_of_samples(real, fake, _bandwidths(target, moments)) if mixture is None else _mmd(fake, mixture)
+    distances = jnp.stack([_frechet(fake, moments), mmd, _sliced_w2(real, fake)])
     frechet, mmd, sliced_w2 = jnp.where(finite & jnp.isfinite(distances), distances, jnp.inf)
     return Quality(
         precision=jnp.mean(inside[0] > 0),

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.spatial.distance
 
 from gandyn.gan import targets
 from gandyn.gan.targets import GaussianMixture
@@ -192,6 +193,109 @@ def test_nearest_is_by_euclidean_distance_and_counted_in_that_modes_std():
     mode, distance = nearest_mode(jnp.asarray([[1.0, 0.0], [3.0, 0.0]]), target)
     np.testing.assert_array_equal(mode, [0, 1])
     np.testing.assert_allclose(distance, [10, 0.5], rtol=1e-6)
+
+
+def rotated(angle: float, *stds: float) -> np.ndarray:
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return axes @ np.diag(np.square(stds)) @ axes.T
+
+
+class TestFullCovariances:
+    MEANS = np.array([[0, 0], [1, 0], [0, 1.0]])
+    COVARIANCES = np.array([rotated(0.7, 0.6, 0.05), rotated(-0.4, 0.2, 0.2), rotated(2.0, 0.3, 0.1)])
+    TARGET = targets.mixture(MEANS, covariances=COVARIANCES, weights=[1, 2, 5])
+
+    @pytest.mark.parametrize("name", CONVENTIONS)
+    def test_agrees_with_the_definitions(self, name):
+        """Nearest by Mahalanobis' distance, counted in it; one sample at a time, in float64."""
+        convention = CONVENTIONS[name]
+        x = draw(400, seed=2, target=self.TARGET) + 0.1 * np.random.default_rng(0).standard_normal((400, 2))
+        x = x.astype(np.float32)
+        member, valid, good = np.zeros(3), np.zeros(3), 0
+        for point in x.astype(np.float64):
+            distance = [scipy.spatial.distance.mahalanobis(point, m, np.linalg.inv(c)) for m, c in self.modes()]
+            mode = int(np.argmin(distance))
+            member[mode] += 1
+            valid[mode] += distance[mode] <= convention.cover_radius
+            good += distance[mode] <= convention.quality_radius
+        weights, share = np.array([1, 2, 5]) / 8, member / 400
+        got = measure(x, self.TARGET, convention)
+        assert got == pytest.approx(
+            {
+                "modes": np.sum((valid > 0) & (valid >= convention.cover_share * 400)),
+                "high_quality": good / 400,
+                "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
+                "reverse_kl": np.sum(share * np.log(share / weights)),
+            },
+            rel=1e-4,
+            abs=1e-6,
+        )
+
+    def modes(self):
+        return zip(self.MEANS, self.COVARIANCES)
+
+    def test_along_a_thin_mode_its_own_samples_count(self):
+        """2.5 std out along the long axis: nearer to another's mean, and 25 std from it."""
+        target = targets.mixture([[0, 0], [1, 0.5]], covariances=[np.diag([0.25, 1e-4]), 4e-4 * np.eye(2)])
+        mode, distance = nearest_mode(jnp.asarray([[1.25, 0.0]]), target)
+        assert (int(mode[0]), float(distance[0])) == (0, pytest.approx(2.5, rel=1e-5))
+
+    def test_round_ones_are_the_isotropic_mixture(self):
+        same = targets.mixture(RING.means, covariances=4e-4 * np.eye(2))
+        x = draw(1000) + np.float32(0.01)
+        assert measure(x, same) == pytest.approx(measure(x), abs=1e-6)
+
+    def test_real_samples_reach_the_gaussian_mass(self):
+        far = targets.mixture(10 * self.MEANS, covariances=self.COVARIANCES)
+        got = measure(draw(2500, seed=1, target=far), far)
+        assert abs(got["high_quality"] - MASS[3]) < 5 * np.sqrt(MASS[3] * (1 - MASS[3]) / 2500)
+        assert got["modes"] == 3
+
+
+class TestGroups:
+    """A mode of several components: the one of the nearest component, within so many of its std."""
+
+    @pytest.mark.parametrize("name", CONVENTIONS)
+    def test_agrees_with_the_definitions(self, name):
+        convention = CONVENTIONS[name]
+        groups = np.array([0, 1, 0, 2, 1])
+        means = np.random.default_rng(3).uniform(-1, 1, (5, 2))
+        target = targets.mixture(means, [0.1, 0.2, 0.3, 0.2, 0.1], [1, 2, 3, 4, 5], groups=groups)
+        x = draw(400, seed=2, target=target) + 0.1 * np.random.default_rng(0).standard_normal((400, 2))
+        x = x.astype(np.float32)
+        stds, member, valid, good = np.asarray(target.stds, np.float64), np.zeros(3), np.zeros(3), 0
+        for point in x.astype(np.float64):
+            distance = np.linalg.norm(point - np.asarray(target.means, np.float64), axis=1)
+            component = int(distance.argmin())
+            within = distance[component] / stds[component]
+            member[groups[component]] += 1
+            valid[groups[component]] += within <= convention.cover_radius
+            good += within <= convention.quality_radius
+        weights, share = np.array([4, 7, 4]) / 15, member / 400
+        assert measure(x, target, convention) == pytest.approx(
+            {
+                "modes": np.sum((valid > 0) & (valid >= convention.cover_share * 400)),
+                "high_quality": good / 400,
+                "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
+                "reverse_kl": np.sum(share * np.log(share / weights)),
+            },
+            rel=1e-4,
+            abs=1e-6,
+        )
+
+    def test_one_moon_of_two(self):
+        moons = targets.moons()
+        x = np.asarray(moons.means)[:64]
+        got = measure(x, moons)
+        assert (got["modes"], got["high_quality"]) == (1, 1)
+        assert got["mode_tv"] == pytest.approx(0.5, abs=1e-5)
+        assert got["reverse_kl"] == pytest.approx(np.log(2), abs=1e-5)
+        accuracy = jax.jit(lambda x, labels: label_accuracy(x, moons, labels, 2))
+        covered = jax.jit(lambda x, labels: coverage(x, moons, VEEGAN, labels, 2).covered)
+        labels = jnp.ones(64, jnp.int32)
+        assert (float(accuracy(x, labels)), float(accuracy(x, 0 * labels))) == (0, 1)
+        np.testing.assert_array_equal(covered(x, labels), [0, 0])
+        np.testing.assert_array_equal(covered(x, 0 * labels), [1, 0])
 
 
 class TestClasses:

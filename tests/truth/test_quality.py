@@ -3,6 +3,7 @@
 import functools
 import runpy
 from pathlib import Path
+from typing import Any
 
 import haste
 import jax
@@ -26,9 +27,7 @@ TARGET = targets.mixture(
     np.random.default_rng(0).uniform(-1, 1, (8, 2)) + [3, 1], np.linspace(0.05, 0.2, 8), np.arange(1, 9)
 )
 # One Gaussian in the shapes of eight, which `mixture` refuses.
-GAUSSIAN = targets.GaussianMixture(
-    np.tile(np.float32([[1.0, -2.0]]), (8, 1)), np.full(8, 0.5, np.float32), np.full(8, 0.125, np.float32)
-)
+GAUSSIAN = targets.GaussianMixture(jnp.tile(jnp.array([[1.0, -2.0]]), (8, 1)), jnp.full(8, 0.5), jnp.full(8, 0.125))
 RING = targets.ring(num_modes=8, radius=1.0, std=0.02)
 VEEGAN = CONVENTIONS["veegan"]
 
@@ -45,7 +44,7 @@ def draw(num: int, seed: int, target=TARGET) -> np.ndarray:
     return (means[mode] + stds[mode, None] * rng.standard_normal((num, 2))).astype(np.float32)
 
 
-def measure(real, fake, target=TARGET) -> dict[str, float]:
+def measure(real, fake, target: Any = TARGET) -> dict[str, float]:
     real, fake = jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32)
     return {name: float(value) for name, value in compiled(real, fake, target)._asdict().items()}
 
@@ -171,6 +170,122 @@ class TestMmd:
 
     def test_bandwidths(self):
         np.testing.assert_allclose(haste.jit(q.bandwidths)(RING), [0.02, np.sqrt(0.5 + 0.02**2)], rtol=1e-6)
+
+
+# Full covariances: the same eight modes, each stretched and turned.
+TURN = np.linspace(0, 3, 8)
+AXES = np.stack([np.stack([np.cos(TURN), -np.sin(TURN)], 1), np.stack([np.sin(TURN), np.cos(TURN)], 1)], 1)
+COVARIANCES = np.einsum("kij,kj,klj->kil", AXES, np.stack([0.3 * np.ones(8), np.linspace(0.05, 0.2, 8)], 1) ** 2, AXES)
+STRETCHED = targets.mixture(TARGET.means, weights=TARGET.weights, covariances=COVARIANCES)
+
+
+class TestFullCovariances:
+    def test_round_ones_are_the_isotropic_mixture(self):
+        stds = np.asarray(TARGET.stds, np.float64)
+        same = targets.mixture(TARGET.means, weights=TARGET.weights, covariances=stds[:, None, None] ** 2 * np.eye(2))
+        real, fake = draw(N, 1), draw(N, 2) + np.float32(0.05)
+        assert measure(real, fake, same) == pytest.approx(measure(real, fake), rel=1e-4, abs=1e-6)
+
+    def test_moments(self):
+        means, weights = np.asarray(TARGET.means, np.float64), np.asarray(TARGET.weights, np.float64)
+        mean = weights @ means
+        covariance = np.einsum("k,kij->ij", weights, COVARIANCES + (means - mean)[:, :, None] * (means - mean)[:, None])
+        got = measure(draw(N, 1), with_moments(mean, covariance), STRETCHED)["frechet"]
+        assert got == pytest.approx(0, abs=3e-6)
+
+    @pytest.mark.parametrize("offset", [0.0, 0.1, 5.0])
+    def test_mmd_agrees_with_a_sum(self, offset):
+        """E k = 2 pi h^2 N(away; 0, C + h^2 I), by scipy, in float64."""
+        fake = draw(N, 2).astype(np.float64) + offset
+        means, weights = np.asarray(TARGET.means, np.float64), np.asarray(TARGET.weights, np.float64)
+        found = []
+        for h in np.asarray(haste.jit(q.bandwidths)(STRETCHED), np.float64):
+            normal = lambda c, h=h: scipy.stats.multivariate_normal(np.zeros(2), c + h**2 * np.eye(2))  # noqa: E731
+            real = cross = 0.0
+            for k in range(8):
+                cross += weights[k] * np.mean(normal(COVARIANCES[k]).pdf(fake - means[k]))
+                for j in range(8):
+                    both = COVARIANCES[k] + COVARIANCES[j]
+                    real += weights[k] * weights[j] * float(normal(both).pdf(means[k] - means[j]))
+            among = np.exp(-((fake[:, None] - fake) ** 2).sum(axis=-1) / (2 * h**2))
+            np.fill_diagonal(among, 0)
+            found.append(2 * np.pi * h**2 * (real - 2 * cross) + among.sum() / (N * (N - 1)))
+        assert measure(draw(N, 1), fake, STRETCHED)["mmd"] == pytest.approx(np.mean(found), abs=2e-6)
+
+    def test_bandwidth_is_the_narrowest_axis(self):
+        assert float(haste.jit(q.bandwidths)(STRETCHED)[0]) == pytest.approx(0.05, rel=1e-5)
+
+    def test_a_perfect_generator_has_unit_modes(self):
+        """Modes ten apart; std and offset within five standard errors, as for round ones."""
+        means = 10 * np.stack([np.arange(8), np.zeros(8)], axis=1)
+        target = targets.mixture(means, covariances=COVARIANCES)
+        x = jax.jit(lambda t, key: t.sample(key, NUM_IN_MODES))(target, jax.random.key(0))
+        got = of_modes(x, target, VEEGAN)
+        each = NUM_IN_MODES / 8
+        np.testing.assert_allclose(got.mass, (1 - np.exp(-4.5)) / 8, atol=5 * np.sqrt(1 / 8 / NUM_IN_MODES))
+        np.testing.assert_allclose(got.std, 1, atol=5 / (2 * q.std_within(3) ** 2 * np.sqrt(each)))
+        assert np.all(np.asarray(got.offset) < 5 / np.sqrt(each))
+        own = jnp.asarray(means, jnp.float32)[jnp.round(x[:, 0] / 10).astype(int)]
+        half = of_modes(own + (x - own) / 2, target, VEEGAN)
+        assert np.all(np.asarray(half.std) < 0.6)
+
+
+class TestGroups:
+    MOONS = targets.moons(num_components=64, std=0.1, weights=[1, 3])
+
+    def test_a_perfect_generator_has_unit_modes(self):
+        x = jax.jit(lambda t, key: t.sample(key, NUM_IN_MODES))(self.MOONS, jax.random.key(0))
+        mass, std, offset = of_modes(x, self.MOONS, VEEGAN)
+        assert mass.shape == (2,)
+        np.testing.assert_allclose(mass, [0.25, 0.75], atol=0.025)
+        np.testing.assert_allclose(std, 1, atol=0.01 + 5 / np.sqrt(4 * NUM_IN_MODES / 4))
+        assert np.all(np.asarray(offset) < 5 * np.sqrt(2) / np.sqrt(NUM_IN_MODES / 4))
+
+    def test_by_hand(self):
+        """Half of the upper moon alone: mean and spread in the moments of the whole moon, in float64."""
+        means = np.asarray(self.MOONS.means, np.float64)[:32]
+        covariance = (means - means.mean(0)).T @ (means - means.mean(0)) / 32 + 0.01 * np.eye(2)
+        x = np.repeat(means[:16], 10, axis=0) + 0.01 * np.random.default_rng(0).standard_normal((160, 2))
+        y = np.linalg.solve(np.linalg.cholesky(covariance), (x - means.mean(0)).T).T
+        mass, std, offset = of_modes(jnp.asarray(x, jnp.float32), self.MOONS, VEEGAN)
+        np.testing.assert_allclose(mass, [1, 0])
+        assert float(std[0]) == pytest.approx(np.sqrt(y.var(axis=0, ddof=1).mean()), rel=1e-4)
+        assert float(offset[0]) == pytest.approx(np.linalg.norm(y.mean(axis=0)), rel=1e-4)
+        assert np.isnan(std[1])
+
+
+def test_std_within_a_ball():
+    """In one dimension the truncated normal's; in the plane as integrated; in three by its chi distribution."""
+    assert q.std_within(2.0, 1) == pytest.approx(scipy.stats.truncnorm(-2, 2).std(), rel=1e-9)
+    r = np.linspace(0, 2, 200_001)
+    for dim in (2, 3):
+        density = r ** (dim - 1) * np.exp(-(r**2) / 2)
+        want = np.sqrt(np.trapezoid(r**2 * density, r) / np.trapezoid(density, r) / dim)
+        assert q.std_within(2.0, dim) == pytest.approx(want, rel=1e-8)
+
+
+class TestOtherTargets:
+    """Without means and stds: what is exact for mixtures is estimated from the real samples."""
+
+    BOARD = targets.checkerboard()
+
+    def test_estimates_agree_with_plain_numpy(self):
+        real, fake = draw(N, 1), draw(N, 2) * np.float32(0.9)
+        got = measure(real, fake, self.BOARD)
+        exact = measure(real, fake)
+        for name in (*NEIGHBOURS, "sliced_w2"):
+            assert got[name] == exact[name]
+        s, t = np.cov(real.T.astype(np.float64)), np.cov(fake.T.astype(np.float64))
+        away = real.mean(axis=0, dtype=np.float64) - fake.mean(axis=0, dtype=np.float64)
+        want = away @ away + np.trace(s + t - 2 * np.real(scipy.linalg.sqrtm(s @ t)))
+        assert got["frechet"] == pytest.approx(want, rel=1e-3)
+        found = []
+        for h in (float(self.BOARD.scale()), np.sqrt(np.trace(s) / 2)):
+            kernel = lambda x, y, h=h: np.exp(-((x[:, None] - y) ** 2).sum(-1, dtype=np.float64) / (2 * h**2))  # noqa: E731
+            pairs = N * (N - 1)
+            among = (kernel(real, real).sum() - N) / pairs + (kernel(fake, fake).sum() - N) / pairs
+            found.append(among - 2 * kernel(fake, real).mean())
+        assert got["mmd"] == pytest.approx(np.mean(found), abs=2e-6)
 
 
 class TestSlicedW2:
@@ -484,6 +599,6 @@ class TestRealSamples:
         """(tr S + 3/2 s^2) / N = 3.5 s^2 / N to first order in 1 / N; the next is below 1 %."""
         rng = np.random.default_rng(0)
         x = jnp.asarray(0.5 * rng.standard_normal((1000, NUM // 5, 2)) + [1.0, -2.0], jnp.float32)
-        found = np.asarray(haste.jit(lambda x: jax.lax.map(lambda x: q._frechet(x, GAUSSIAN), x))(x))
+        found = np.asarray(haste.jit(lambda x: jax.lax.map(lambda x: q._frechet(x, q._moments(GAUSSIAN)), x))(x))
         want = 3.5 * 0.25 / (NUM // 5)
         assert abs(found.mean() - want) < 5 * found.std() / np.sqrt(1000) + 0.01 * want

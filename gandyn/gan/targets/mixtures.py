@@ -125,7 +125,7 @@ class GaussianMixture:
         self._need_modes("mode_of")
         return jnp.argmax(self.groups, axis=-1)[component]
 
-    def of_class(self, label: jax.Array, num_classes: int) -> "GaussianMixture":
+    def of_class(self, label: jax.Array | int, num_classes: int) -> "GaussianMixture":
         """p(x | label): the modes of one class, weights scaled to sum to one. Mode k is of class k mod num_classes.
 
         Raises:

@@ -16,7 +16,7 @@ from gandyn import checks
 from gandyn.gan.targets import arrangements, curves, tabulated
 from gandyn.gan.targets.arrangements import arrays, assemble
 from gandyn.gan.targets.mixtures import GaussianMixture
-from gandyn.gan.targets.protocol import Made, Target
+from gandyn.gan.targets.protocol import Made
 from gandyn.gan.targets.tabulated import TabulatedDensity
 
 TARGETS: dict[str, Callable[..., Any]] = {
@@ -96,9 +96,10 @@ def check(target: Any) -> None:
 def _check_protocol(target: Any) -> None:
     missing = [name for name in _MEMBERS if not hasattr(target, name)]
     if missing or isinstance(target, type):
+        lacking = f", without {', '.join(missing)}" if missing else ", a class"
         raise ValueError(
-            f"target: got {target!r:.200}{f', without {chr(44).join(missing)}' if missing else ''}; allowed: one of "
-            "gandyn.targets, or an object with " + ", ".join(_MEMBERS)
+            f"target: got {target!r:.200}{lacking}; allowed: one of gandyn.targets, or an object with "
+            f"{', '.join(_MEMBERS)}"
         )
     event_shape = target.event_shape
     if not isinstance(event_shape, tuple) or not all(isinstance(size, int) and size > 0 for size in event_shape):
@@ -147,7 +148,7 @@ def to_record(target: Any) -> Made:
     return Made(kind, numbers | {"fingerprint": fingerprint(target)})
 
 
-def from_record(kind: str, numbers: dict[str, Any]) -> Target:
+def from_record(kind: str, numbers: dict[str, Any]) -> Any:
     """The target that `to_record` gave these of, to the same bits.
 
     Raises:

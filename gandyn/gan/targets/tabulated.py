@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri
 from numpy.typing import ArrayLike, NDArray
 
 from gandyn import checks
@@ -21,7 +22,10 @@ from gandyn.gan.targets.arrangements import FARTHEST, NEAREST, check_length, pla
 from gandyn.gan.targets.protocol import Made, of_numpy
 
 MOST_CELLS = 2**20
-"""Each run has a copy of its target: three numbers a cell."""
+"""Each run has a copy of its target: two numbers a cell."""
+
+_PAIRS = 2**22  # points times cells of a side at a time
+_ROUNDING = 2.0**-21  # of a coordinate, relative: four units in the last place
 
 Box = Sequence[Sequence[float]]
 """((x low, x high), (y low, y high))."""
@@ -37,7 +41,7 @@ Box = Sequence[Sequence[float]]
 class TabulatedDensity:
     """A density that is constant on each cell of a grid in a box and zero outside: known, and sampled, exactly.
 
-    A pytree of arrays; `from_cells` makes checked ones. It has no modes and no exact blur.
+    A pytree of arrays; `from_cells` makes checked ones. It has no modes.
 
     Attributes:
       log_density: (W, H), in nats, per unit area; -inf where there is no mass. The first axis is x, the second y.
@@ -84,7 +88,11 @@ class TabulatedDensity:
         column = _first_above(jnp.asarray(self.columns)[None, :], jnp.zeros(len(uniform), jnp.int32), uniform[:, 0])
         row = _first_above(jnp.asarray(self.cells), column, uniform[:, 1])
         index = jnp.stack([column, row], axis=1)
-        return self.origin[None, :] + self.cell[None, :] * (index + uniform[:, 2:])
+        # Off the rim of the cell by what float32 rounds: a sample is never where the density is another cell's.
+        end = self.origin + self.cell * np.array(self.log_density.shape, np.float32)
+        margin = _ROUNDING * jnp.maximum(jnp.abs(self.origin), jnp.abs(end)) / self.cell
+        place = margin[None, :] + (1 - 2 * margin)[None, :] * uniform[:, 2:]
+        return self.origin[None, :] + self.cell[None, :] * (index + place)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """Log density in nats at x (N, 2): (N,); -inf outside the box."""
@@ -93,6 +101,10 @@ class TabulatedDensity:
         inside = jnp.all((position >= 0) & (position < size), axis=1)
         index = jnp.where(inside[:, None], position, 0).astype(jnp.int32)
         return jnp.where(inside, jnp.asarray(self.log_density)[index[:, 0], index[:, 1]], -jnp.inf)
+
+    def blur(self, std: jax.Array | float) -> "BlurredTable":
+        """The density convolved with N(0, std^2 I), exactly."""
+        return BlurredTable(dataclasses.replace(self, made=None), jnp.asarray(std, jnp.float32))
 
     def box(self) -> tuple[jax.Array, jax.Array]:
         """(center (2,), half side) of the square around the box of the cells, which holds all of the mass."""
@@ -103,6 +115,79 @@ class TabulatedDensity:
     def scale(self) -> jax.Array:
         """The shorter side of a cell, ()."""
         return (np if of_numpy(self.cell) else jnp).min(self.cell)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BlurredTable:
+    """A `TabulatedDensity` convolved with N(0, std^2 I), std above 0.
+
+    Attributes:
+      table: the density.
+      std: ().
+    """
+
+    table: TabulatedDensity
+    std: jax.Array
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(2,)."""
+        return (2,)
+
+    @property
+    def num_modes(self) -> int:
+        """0: modes are not counted."""
+        return 0
+
+    @property
+    def num_uniforms(self) -> int:
+        """Those of the table; two become normals."""
+        return self.table.num_uniforms + 2
+
+    def sample(self, key: jax.Array, num: int) -> jax.Array:
+        """Independent samples, (num, 2)."""
+        return self.transform(sampling.uniform(key, (num, self.num_uniforms)))
+
+    def transform(self, uniform: jax.Array) -> jax.Array:
+        """Samples (N, 2) from uniforms in (0, 1) (N, 6)."""
+        return self.table.transform(uniform[:, :-2]) + self.std * ndtri(uniform[:, -2:])
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """Log density in nats at x (N, 2): (N,), at least that of the smallest float32, -87, so that it is finite.
+
+        sum_ij density_ij P(i | x) P(j | y), with P the mass that a Gaussian around x, or y, has between a cell's sides.
+        """
+        width, height = self.table.log_density.shape
+        rows = max(1, _PAIRS // max(width, height))
+        if len(x) > rows:
+            return jax.lax.map(lambda point: self._log_prob(point[None, :])[0], x, batch_size=rows)
+        return self._log_prob(x)
+
+    def _log_prob(self, x: jax.Array) -> jax.Array:
+        def share(axis: int) -> jax.Array:
+            edges = self.table.origin[axis] + self.table.cell[axis] * jnp.arange(self.table.log_density.shape[axis] + 1)
+            ends = (edges[None, :] - x[:, axis, None]) / self.std
+            low, high = ends[:, :-1], ends[:, 1:]
+            # On the side where both cumulative values are small, so that their difference keeps its digits.
+            return jnp.where(low > 0, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low))
+
+        density = jnp.exp(jnp.asarray(self.table.log_density))
+        along = jnp.matmul(share(0), density, precision=jax.lax.Precision.HIGHEST)
+        return jnp.log(jnp.maximum(jnp.sum(along * share(1), axis=1), np.finfo(np.float32).tiny))
+
+    def blur(self, std: jax.Array | float) -> "BlurredTable":
+        """Convolved with N(0, std^2 I) once more: variances add."""
+        return dataclasses.replace(self, std=jnp.sqrt(self.std**2 + std**2))
+
+    def box(self) -> tuple[jax.Array, jax.Array]:
+        """(center (2,), half side) of the table's square with six standard deviations around it."""
+        center, half = self.table.box()
+        return center, half + 6 * self.std
+
+    def scale(self) -> jax.Array:
+        """(cell^2 + std^2)^(1/2), ()."""
+        return jnp.sqrt(self.table.scale() ** 2 + self.std**2)
 
 
 def _first_above(upper: jax.Array, row: jax.Array, values: jax.Array) -> jax.Array:
@@ -287,6 +372,10 @@ def _tabulated(values: NDArray, corners: NDArray) -> TabulatedDensity:
         raise ValueError("values: got no mass; allowed: some above 0")
     cell = (corners[1] - corners[0]) / values.shape
     checks.each("box: side of a cell", cell, NEAREST, FARTHEST)
+    if np.any(_ROUNDING * np.abs(corners).max(axis=0) > 0.01 * cell):
+        raise ValueError(
+            f"box: got {corners.T.tolist()} with cells of {cell.tolist()}; allowed: cells that float32 tells apart"
+        )
     mass = values / values.max()
     mass = mass / mass.sum()
     columns = mass.sum(axis=1)
