@@ -24,6 +24,7 @@ from gandyn.truth import coverage
 from gandyn.truth.measure import MEASUREMENTS, MeasureConfig
 
 FILE = Path(__file__).with_name(catalogue.FILE)
+_MOST_READERS = 3
 
 
 def text() -> str:
@@ -87,16 +88,19 @@ def _config_options() -> list[Option]:
 
 
 def _number_options() -> list[Option]:
-    """The numbers that parts which come with gandyn declare, each once; who reads it, and what it then is by default."""
-    declared: dict[str, list[tuple[str, Number]]] = {}
+    """The numbers that parts which come with gandyn declare, each once: what it is, who reads it, its default."""
+    declared: dict[str, dict[str, Number]] = {}
     for part, numbers in configs.declarations().items():
         for name, number in numbers.items():
-            declared.setdefault(name, []).append((part, number))
+            declared.setdefault(name, {})[part] = number
     made = []
     for name, of_parts in declared.items():
-        text = of_parts[0][1].text
-        of = ", ".join(f"{part} ({number.default:g})" for part, number in of_parts)
-        made.append(Option(name, "float", text=f"{text[:1].upper()}{text[1:]}. Read by {of}."))
+        first, *others = of_parts.values()
+        alike = all(number.default == first.default for number in others)
+        readers = [part if alike else f"{part} ({number.default:g})" for part, number in of_parts.items()]
+        text = f"{first.text[:1].upper()}{first.text[1:]}. Read by {', '.join(readers[:_MOST_READERS])}"
+        text += ", ..." if len(readers) > _MOST_READERS else "."
+        made.append(Option(name, "float", default=first.default if alike else None, text=text))
     return made
 
 
