@@ -74,10 +74,10 @@ def replay(
     checks.whole("steps", last, least=first, most=schedule.steps[-1])
     every = sweep_.measure_every if measure_every is None else measure_every
     checks.whole("measure_every", every)
-    recorded = [step for step in schedule.steps if first <= step <= last]
+    there = [step for step in schedule.steps if first <= step <= last]
     # The path is measured from the deep measurement before.
     before = [step for step in schedule.deep_steps if step < first and step % schedule.deep_every == 0]
-    dense = sorted({*range(first, last + 1, every), last, *recorded, *before[-1:]})
+    dense = sorted({*range(first, last + 1, every), last, *there, *before[-1:]})
     alone = Group(group.config, (group.runs[position],), 1)
     wanted = schedule._replace(steps=dense)
     origin = writer.groups[index].spec.coords.get("init_from")
@@ -92,7 +92,7 @@ def replay(
         again.run(lambda: None)
     new.finish("complete", 0.0)
     made = results.derive(new.dataset()).sel(step=slice(first, None))
-    return Replay(made, *_compare(new, writer, index, position, recorded))
+    return Replay(made, *_compare(new, writer, index, position, there))
 
 
 def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:
