@@ -12,6 +12,8 @@ VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[
 VENV    := .venv-$(VERSION)
 BIN     := $(VENV)/bin
 INPUTS  := pyproject.toml constraints.txt
+# One that is written out would end an argument of $(call ...).
+COMMA   := ,
 PIP     := "$(BIN)/python" -m pip --disable-pip-version-check
 # pyright's wrapper otherwise asks npm's registry for a newer version at every start.
 PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 "$(BIN)/python" -m pyright --pythonpath "$(BIN)/python"
@@ -71,7 +73,7 @@ $(VENV)/.stamp-dev: $(INPUTS)
 	@touch "$@" "$(VENV)/.stamp-run"
 
 $(VENV)/.stamp-slow: $(INPUTS)
-	$(call install,.[dev,ray],two minutes: Ray is large)
+	$(call install,.[dev$(COMMA)ray],two minutes: Ray is large)
 	@touch "$@" "$(VENV)/.stamp-dev" "$(VENV)/.stamp-run"
 
 $(VENV)/.stamp-bench: $(INPUTS)

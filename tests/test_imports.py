@@ -1,9 +1,13 @@
 """What is imported and set by what: importing gandyn does nothing, and what answers at once has no need of jax."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import gandyn
 
 HEAVY = "jax", "jaxlib", "flax", "optax", "orbax", "xarray", "pandas", "zarr", "scipy", "matplotlib"
 
@@ -64,3 +68,40 @@ except SystemExit as stop:
 @pytest.mark.parametrize("room", ["results.store", "results.export", "results.status", "results.checkpoints"])
 def test_results_need_no_jax(room):
     assert {"jax", "flax", "matplotlib"} & set(loaded(f"import gandyn.{room}")) == set()
+
+
+ROOMS = {
+    "gan": set(),
+    "truth": {"gan"},
+    "results": set(),
+    "analysis": {"results"},
+    "report": {"analysis", "results"},
+    "sweeps": {"gan", "truth", "results", "analysis"},
+}
+NO_JAX = ("results", "analysis", "report", "cli")
+PACKAGE = Path(gandyn.__file__).parent
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it, by their full names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_know_only_what_they_may(room):
+    for file in (PACKAGE / room).rglob("*.py"):
+        rooms = {name.split(".")[1] for name in imported(file) if name.startswith("gandyn.")}
+        assert rooms - {room, "checks", "text"} <= ROOMS[room], file
+
+
+@pytest.mark.parametrize("room", NO_JAX)
+def test_rooms_that_need_no_jax(room):
+    for file in (PACKAGE / room).rglob("*.py"):
+        assert not {"jax", "flax", "optax"} & {name.split(".")[0] for name in imported(file)}, file

@@ -1,12 +1,20 @@
 """The files around the package say what is true."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import gandyn
+
 ROOT = Path(__file__).resolve().parents[1]
+AWAITED = {"chex"}  # declared for checks at the boundary to a user's parts
 
 
 def test_constraints_hold_pins_and_nothing_else():
@@ -41,8 +49,6 @@ def test_jax_0_10_2_is_excluded_everywhere():
 
 
 def test_public_names_resolve():
-    import gandyn
-
     names = getattr(gandyn, "__all__", None)
     if names is None:
         pytest.skip("gandyn has no __all__ yet")
@@ -54,6 +60,54 @@ def test_version_is_the_same_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert version in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert version == gandyn.__version__
+
+
+def test_every_dependency_is_imported_somewhere():
+    """By the package, or by its tests: what is declared and unused goes."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    modules = {"orbax-checkpoint": "orbax.checkpoint"}
+    names = {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in project["dependencies"]} - AWAITED
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "gandyn").rglob("*.py"))
+    for name in names:
+        assert re.search(rf"^ *(import|from) {modules.get(name, name)}\b", sources, re.MULTILINE), name
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("target", "wanted"), [("run", "'.'"), ("test", "'.[dev]'"), ("slow", "'.[dev,ray]'"), ("bench", "'.[bench]'")]
+)
+def test_what_a_make_target_installs(target, wanted):
+    """An argument of make's call ends at a comma."""
+    command = ["make", "-n", "-B", target, f"PYTHON={sys.executable}"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = [line.split(" --editable ")[1].split()[0] for line in shown.splitlines() if " --editable " in line]
+    assert installs == [wanted]
+
+
+def test_it_says_that_it_has_types():
+    assert (ROOT / "gandyn" / "py.typed").is_file()
+
+
+@pytest.mark.slow  # pip fetches the build system
+def test_the_wheel_is_whole_and_runs_outside_the_repository(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("gandyn-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("gandyn/")}
+        archive.extractall(tmp_path / "installed")
+    tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gandyn").rglob("*") if path.is_file()}
+    assert names == {name for name in tracked if "__pycache__" not in name}
+    assert {"gandyn/py.typed", "gandyn/cli/catalogue.json", "gandyn/report/gandyn.mplstyle"} <= names
+    own = {"PYTHONPATH": str(tmp_path / "installed")}
+    for arguments in (["list", "losses"], ["run", "--help"]):
+        command = [sys.executable, "-P", "-m", "gandyn", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | own, capture_output=True, text=True, check=True)
+        assert "hinge" in done.stdout
+    command = [sys.executable, "-P", "-c", "import gandyn; print(gandyn.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | own, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(tmp_path / "installed"))
 
 
 def test_commands_in_the_documents_exist():

@@ -6,6 +6,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gandyn import checks
@@ -38,24 +39,20 @@ class Call(NamedTuple):
       options: its own.
       fields: fields of a run that were given, name -> value, as in a sweep file.
       given: names of all options that were given.
-      parts: a user's own.
+      modules: those that --using names.
     """
 
     options: Any
     fields: dict[str, Any]
     given: frozenset[str]
-    parts: list[Any]
-
-    @property
-    def using(self) -> dict[str, Any]:
-        """The argument by which functions take a user's parts, where there are any."""
-        return {"using": self.parts} if self.parts else {}
+    modules: list[ModuleType]
 
 
 def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     """What a file and flags say together: the sweep, its folder, and whether to replace what is there."""
-    from gandyn.sweeps import sweep_file
+    from gandyn.sweeps import devices, parts, sweep_file
 
+    devices.prepare()  # the process is ours: nothing that a sweep is made of may start jax first
     options: RunOptions = call.options
     content = sweep_file.read(options.file) if options.file is not None else {}
     out, overwrite = content.pop("out", options.out), content.pop("overwrite", options.overwrite)
@@ -64,14 +61,15 @@ def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     )
     if not isinstance(out, str | Path) or not str(out) or not isinstance(overwrite, bool):
         raise ValueError(f"out, overwrite: got {out!r}, {overwrite!r}; allowed: a path; true or false")
-    return sweep_file.make(content, call.fields, **call.using), Path(out).expanduser(), overwrite
+    made = sweep_file.make(content, call.fields, parts.collect(call.modules))
+    return made, Path(out).expanduser(), overwrite
 
 
 def _run(call: Call) -> None:
     from gandyn.sweeps import runner
 
     sweep_, out, overwrite = _sweep_of(call)
-    runner.run_sweep(sweep_, out, overwrite=overwrite, **call.using)
+    runner.run_sweep(sweep_, out, overwrite=overwrite)
     say_results(out)
 
 
@@ -91,20 +89,20 @@ def _sweep(call: Call) -> None:
     if options.dry_run:
         return
     every = options.checkpoint_every
-    runner.run_sweep(sweep_, out, overwrite=overwrite, checkpoint_every=every, engine=engine, **call.using)
+    runner.run_sweep(sweep_, out, overwrite=overwrite, checkpoint_every=every, engine=engine)
     if engine.leads:
         say_results(out)
 
 
 def say_results(out: Path) -> None:
     """Prints the table of results, or how far they are where it would be long, and what to do with them."""
+    from gandyn import report
     from gandyn.analysis import opening, reading
-    from gandyn.report import page
     from gandyn.results import status
 
     found = opening.open_results(out)
     many = len(reading.recipes(found)) > MOST_RECIPES
-    print(status.status(out) if many else page.summary(found))
+    print(status.status(out) if many else report.summary(found))
     more = f"    a table: gandyn show {out}" if many else ""
     print(f"\nresults: {out}    a page of them: gandyn report {out}{more}")
 
@@ -115,7 +113,7 @@ def _resume(call: Call) -> None:
     options: ResumeOptions = call.options
     engine = options.make()
     every = options.checkpoint_every
-    runner.resume(options.path, anyway=options.anyway, checkpoint_every=every, engine=engine, **call.using)
+    runner.resume(options.path, anyway=options.anyway, checkpoint_every=every, engine=engine, using=call.modules)
     if engine.leads:
         say_results(options.path)
 
@@ -126,8 +124,15 @@ def _extend(call: Call) -> None:
     options: ExtendOptions = call.options
     engine = options.make()
     seeds = sweep.parse_seeds(options.seeds) if options.seeds else ()
-    how: dict[str, Any] = {"anyway": options.anyway, "checkpoint_every": options.checkpoint_every, "engine": engine}
-    runner.extend(options.path, seeds, options.steps, **how, **call.using)
+    runner.extend(
+        options.path,
+        seeds,
+        options.steps,
+        anyway=options.anyway,
+        checkpoint_every=options.checkpoint_every,
+        engine=engine,
+        using=call.modules,
+    )
     if engine.leads:
         say_results(options.path)
 
@@ -137,13 +142,21 @@ def _replay(call: Call) -> None:
     ends = re.fullmatch(r"(\d+):(\d+)", options.steps)
     if options.steps and ends is None:
         raise ValueError(f"steps: got {options.steps!r}; allowed: first and last step, such as 2000:2500")
-    from gandyn.report import page
-    from gandyn.sweeps import runner
+    from gandyn import report
+    from gandyn.sweeps import replaying
 
     steps = (int(ends[1]), int(ends[2])) if ends is not None else None
-    how = {"overwrite": options.overwrite, "anyway": options.anyway, **call.using}
-    again = runner.replay(options.path, options.run, options.measure_every, steps, options.out, **how)
-    print(page.summary(again.results))
+    again = replaying.replay(
+        options.path,
+        options.run,
+        options.measure_every,
+        steps,
+        options.out,
+        overwrite=options.overwrite,
+        anyway=options.anyway,
+        using=call.modules,
+    )
+    print(report.summary(again.results))
     if again.differences:
         found = ", ".join(f"{name} (from step {step})" for name, step in again.differences.items())
         print(f"\nnot the run that was recorded: of {again.compared} measurements these differ: {found}")
@@ -158,21 +171,21 @@ def _status(call: Call) -> None:
 
 
 def _report(call: Call) -> None:
+    from gandyn import report
     from gandyn.analysis import opening
-    from gandyn.report import page
 
     options: ReportOptions = call.options
-    written = page.write(opening.open_results(options.path), options.out or options.path / "report.html")
+    written = report.write(opening.open_results(options.path), options.out or options.path / "report.html")
     print(written)
     if options.open:
         webbrowser.open(written.resolve().as_uri())
 
 
 def _show(call: Call) -> None:
+    from gandyn import report
     from gandyn.analysis import opening
-    from gandyn.report import page
 
-    print(page.summary(opening.open_results(call.options.path)))
+    print(report.summary(opening.open_results(call.options.path)))
 
 
 def _export(call: Call) -> None:
@@ -260,12 +273,16 @@ def execute(name: str, arguments: list[str]) -> None:
         print(help_text(prog, command.text, groups), end="")
         return
     files = [Path(word) for word in words.all("using")]
-    parts = using.load(files) if files else []
-    known = {option.name for option in options}
-    more = [option for option in using.options_of_parts(parts) if command.of_a_run and option.name not in known]
-    values = values_of(words, [*options, *more], prog, using.names_of(parts))
-    call = Call(*_split(command.options, values), frozenset(values), parts)
-    command.do(call)
+    modules = using.load(files) if files else []
+    own: dict[str, list[str]] = {}
+    if modules and command.of_a_run:
+        from gandyn.sweeps import parts
+
+        found, known = parts.collect(modules), {option.name for option in options}
+        options += [option for option in using.numbers(found) if option.name not in known]
+        own = using.names(found)
+    values = values_of(words, options, prog, own)
+    command.do(Call(*_split(command.options, values), frozenset(values), modules))
 
 
 def _split(options: type, values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

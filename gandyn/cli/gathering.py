@@ -3,27 +3,35 @@
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gandyn.cli import catalogue
 from gandyn.cli.options import Option, options_of
-from gandyn.gan import config, losses, networks, optimizers, penalties, rules, targets
+from gandyn.gan import config as configs
+from gandyn.gan import networks, targets
 from gandyn.gan.config import Config
+from gandyn.gan.losses import LOSSES, Loss
 from gandyn.gan.number import Number
+from gandyn.gan.optimizers import OPTIMIZERS
+from gandyn.gan.penalties import PENALTIES
+from gandyn.gan.rules import RULES, Rule
 from gandyn.sweeps import presets, sweep, sweep_file
+from gandyn.sweeps.parts import FIELD_KINDS
 from gandyn.sweeps.sweep import Sweep
-from gandyn.truth import coverage, measure
-from gandyn.truth.measure import MeasureConfig
+from gandyn.truth import coverage
+from gandyn.truth.measure import MEASUREMENTS, MeasureConfig
 
 FILE = Path(__file__).with_name(catalogue.FILE)
+_MOST_READERS = 3
 
 
 def text() -> str:
     """What the file is to hold."""
     options = {
         "target": _target_options(),
-        "config": options_of(Config),
+        "config": _config_options(),
         "numbers": _number_options(),
         "measure": options_of(MeasureConfig),
         "run": _run_options(),
@@ -53,6 +61,7 @@ def _target_options() -> list[Option]:
             "target",
             "text",
             choices=(*targets.TARGETS, "mixture"),
+            open=True,
             default="ring",
             text="Arrangement of the modes (`gandyn list targets`); mixture takes means (x, y of each) and stds.",
         )
@@ -66,17 +75,32 @@ def _target_options() -> list[Option]:
     return made
 
 
+def _config_options() -> list[Option]:
+    """The fields of `Config`; a network of one's own goes by its class, with its fields in JSON."""
+    own = "Linen module of your own, as MyNet or 'MyNet{\"width\": 32}'; if left out, it is built of the fields {}_..."
+    made = {option.name: option for option in options_of(Config)}
+    made |= {
+        name: Option(name, "text", text=own.replace("{}", name))
+        for name, kind in FIELD_KINDS.items()
+        if kind == "network"
+    }
+    return [made[field.name] for field in dataclasses.fields(Config) if field.name in made]
+
+
 def _number_options() -> list[Option]:
-    """The numbers that built-in parts declare, each once; those of another part's meaning beside it."""
-    declared: dict[str, list[tuple[str, Number]]] = {}
-    for part, numbers in config.declarations().items():
+    """The numbers that parts which come with gandyn declare, each once: what it is, who reads it, its default."""
+    declared: dict[str, dict[str, Number]] = {}
+    for part, numbers in configs.declarations().items():
         for name, number in numbers.items():
-            declared.setdefault(name, []).append((part, number))
+            declared.setdefault(name, {})[part] = number
     made = []
     for name, of_parts in declared.items():
-        text = of_parts[0][1].text
-        of = ", ".join(f"{part} ({number.default:g})" for part, number in of_parts)
-        made.append(Option(name, "float", text=f"{text[:1].upper()}{text[1:]}. Read by {of}."))
+        first, *others = of_parts.values()
+        alike = all(number.default == first.default for number in others)
+        readers = [part if alike else f"{part} ({number.default:g})" for part, number in of_parts.items()]
+        text = f"{first.text[:1].upper()}{first.text[1:]}. Read by {', '.join(readers[:_MOST_READERS])}"
+        text += ", ..." if len(readers) > _MOST_READERS else "."
+        made.append(Option(name, "float", default=first.default if alike else None, text=text))
     return made
 
 
@@ -100,19 +124,17 @@ def _lists() -> dict[str, dict[str, str]]:
             name: f"{_first_line(make)} Options: {', '.join(inspect.signature(make).parameters)}."
             for name, make in targets.TARGETS.items()
         },
-        "losses": {
-            name: f"D minimizes {_first_line(loss.disc)} G minimizes {_first_line(loss.gen)} "
-            f"At the optimum V = {loss.optimum}. {loss.reference}."
-            for name, loss in losses.LOSSES.items()
-        },
+        "losses": {name: _of_loss(loss) for name, loss in LOSSES.items()},
+        "penalties": {name: _with_numbers(one.reference, one.numbers) for name, one in PENALTIES.items()},
+        "rules": {name: _of_rule(rule) for name, rule in RULES.items()},
+        "optimizers": {name: _with_numbers(one.reference, one.numbers) for name, one in OPTIMIZERS.items()},
         "presets": {name: preset.reference for name, preset in presets.PRESETS.items()},
-        "penalties": {name: penalty.reference for name, penalty in penalties.PENALTIES.items()},
-        "rules": {name: f"{_first_line(rule.step)} {rule.reference}." for name, rule in rules.RULES.items()},
-        "optimizers": {name: optimizer.reference for name, optimizer in optimizers.OPTIMIZERS.items()},
-        "schedules": config.SCHEDULES,
-        "priors": config.PRIORS,
-        "instance_noise": config.INSTANCE_NOISE,
-        "averages": config.AVERAGES,
+        "measurements": {name: one.text for name, one in MEASUREMENTS.items()},
+        "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
+        "schedules": configs.SCHEDULES,
+        "priors": configs.PRIORS,
+        "instance_noise": configs.INSTANCE_NOISE,
+        "averages": configs.AVERAGES,
         "generators": networks.GENERATORS,
         "discriminators": networks.DISCRIMINATORS,
         "norms": networks.NORMS,
@@ -120,9 +142,21 @@ def _lists() -> dict[str, dict[str, str]]:
         "activations": dict.fromkeys(networks.ACTIVATIONS, ""),
         "initializers": dict.fromkeys(networks.INITIALIZERS, ""),
         "bias_initializers": dict.fromkeys(("matching", *networks.BIAS_INITIALIZERS), ""),
-        "measurements": {name: one.text for name, one in measure.MEASUREMENTS.items()},
-        "conventions": {name: convention.reference for name, convention in coverage.CONVENTIONS.items()},
     }
+
+
+def _of_loss(loss: Loss) -> str:
+    line = f"D minimizes {_first_line(loss.disc)} G minimizes {_first_line(loss.gen)} At the optimum V = {loss.optimum}"
+    return _with_numbers(f"{line}. {loss.reference}", loss.numbers)
+
+
+def _of_rule(rule: Rule) -> str:
+    return _with_numbers(f"{_first_line(rule.step)} {rule.reference}", rule.numbers)
+
+
+def _with_numbers(line: str, numbers: Mapping[str, Number]) -> str:
+    end = "" if line.endswith(".") else "."
+    return f"{line}{end} Numbers: {', '.join(numbers)}." if numbers else f"{line}{end}"
 
 
 if __name__ == "__main__":

@@ -74,12 +74,12 @@ class Option:
         return f"{word} ..." if self.many and not self.singly else word
 
     def value(self, words: Sequence[str], own: Sequence[str] = ()) -> Any:
-        """What words mean; `own` are names of a user's parts. Raises ValueError for what they cannot mean."""
+        """What words mean. An open choice allows the names `own` as well. Raises ValueError for what they cannot."""
         if self.kind == "flag":
             (word,) = words
             checks.choice(self.name, word, ("true", "false"))
             return word == "true"
-        if not words:
+        if not words and not (self.many and self.choices):  # of names, there may be none
             raise ValueError(f"{self.name}: got no value; allowed: {self._allowed()}")
         if len(words) > 1 and not self.many:
             raise ValueError(f"{self.name}: got {', '.join(map(repr, words)):.200}; allowed: one value")

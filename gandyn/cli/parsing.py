@@ -71,14 +71,16 @@ def sort_words(arguments: Sequence[str], options: Iterable[Option]) -> Words:
     return found
 
 
-def values_of(words: Words, options: Sequence[Option], prog: str, own: Sequence[str] = ()) -> dict[str, Any]:
+def values_of(
+    words: Words, options: Sequence[Option], prog: str, own: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Option -> value, of those that were given.
 
     Args:
       words: what was typed.
       options: all that are known by now: more, perhaps, than `words` were sorted by.
       prog: the command, for messages.
-      own: names of a user's parts, which open choices allow.
+      own: option -> names of a user's parts, which an open choice allows.
 
     Raises:
       ValueError: a flag that no option has, words that cannot be meant, a single value given twice.
@@ -108,7 +110,7 @@ def values_of(words: Words, options: Sequence[Option], prog: str, own: Sequence[
         if len(times) > 1 and any(behind != times[0] for behind in times):
             shown = ", ".join(repr(" ".join(behind)) for behind in times)
             raise ValueError(f"{option.name}: got {shown:.200}; allowed: one of them")
-        values[option.name] = option.value(times[0], own)
+        values[option.name] = option.value(times[0], (own or {}).get(option.name, ()))
     return values
 
 

@@ -7,33 +7,35 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gandyn.cli.options import Option
 
-_numbers = itertools.count()
+if TYPE_CHECKING:
+    from gandyn.sweeps import parts
+
+_count = itertools.count()
 
 
-def load(files: Sequence[Path]) -> list[Any]:
-    """The parts of every file, in order.
+def load(files: Sequence[Path]) -> list[ModuleType]:
+    """The files as modules, in order.
 
     Raises:
       ValueError: a file that is not there, does not run, or defines no part.
     """
     from gandyn.sweeps import parts  # imports jax
 
-    found: list[Any] = []
-    for file in files:
-        own = parts.collect(_module(file))
-        if not own:
+    modules = [_module(file) for file in files]
+    for file, module in zip(files, modules, strict=True):
+        found = parts.collect([module])
+        if not any(found.named.values()) and not found.networks:
             raise ValueError(f"using: got {file}, which defines no part; allowed: a Python file that defines one")
-        found += own
-    return found
+    return modules
 
 
 def _module(file: Path) -> ModuleType:
     """A file as a module of a name of its own, so that it replaces no other; what lies beside it can be imported."""
-    name = f"_gandyn_using_{next(_numbers)}_{file.stem}"
+    name = f"_gandyn_using_{next(_count)}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file) if file.is_file() and file.suffix == ".py" else None
     if spec is None or spec.loader is None:
         raise ValueError(f"using: got {str(file)!r}; allowed: a Python file, such as mine.py")
@@ -58,12 +60,26 @@ def _line(error: Exception, file: Path) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def options_of_parts(parts: Sequence[Any]) -> list[Option]:
-    """The numbers that parts declare, as options."""
-    declared = {name: number for part in parts for name, number in (getattr(part, "numbers", None) or {}).items()}
+def numbers(found: "parts.Using") -> list[Option]:
+    """The numbers that a person's parts declare, as options; those of an optimizer once for each player."""
+    declared = {
+        name: number
+        for kind in ("loss", "penalty", "rule")
+        for part in found.named[kind].values()
+        for name, number in part.numbers.items()
+    }
+    declared |= {
+        f"{name}_{player}": number
+        for part in found.named["optimizer"].values()
+        for player in ("gen", "disc")
+        for name, number in part.numbers.items()
+    }
     return [Option(name, "float", default=number.default, text=number.text) for name, number in declared.items()]
 
 
-def names_of(parts: Sequence[Any]) -> list[str]:
-    """The names by which parts can be chosen."""
-    return [name for name in (getattr(part, "name", None) for part in parts) if isinstance(name, str)]
+def names(found: "parts.Using") -> dict[str, list[str]]:
+    """Field -> the names by which a person's parts can be chosen there."""
+    from gandyn.sweeps import parts
+
+    kinds = parts.FIELD_KINDS.items()
+    return {field: list(found.networks if kind == "network" else found.named[kind]) for field, kind in kinds}

@@ -27,7 +27,7 @@ def open_recorded(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Runs are numbered in the order of the groups. What a group did not record is NaN: steps, metrics, samples, further
     modes. A coordinate that a group lacks is NaN, or "" where it is text. Coordinates with one value over all runs
-    (other than `seed`, `recipe`, `loss`, `penalty`) are in the attribute `constant_fields`, a JSON object. Metrics are
+    (other than `seed`, `recipe`, `loss`) are in the attribute `constant_fields`, a JSON object. Metrics are
     read at once; `samples` and `surface` when they are indexed or computed with.
 
     Raises:

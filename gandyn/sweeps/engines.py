@@ -9,10 +9,10 @@ from pathlib import Path
 
 import jax
 
-from gandyn import devices
 from gandyn.results import checkpoints, locks, store
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, records, training
+from gandyn.sweeps.devices import prepare
 from gandyn.sweeps.folders import schedule_of
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group, Sweep
@@ -85,7 +85,7 @@ def train_groups(
       KeyboardInterrupt: asked to stop; a checkpoint is on disk.
       OSError: the folder cannot be written to.
     """
-    devices.prepare()
+    prepare()
     compilation.use_cache()
     failures: list[Exception] = []
     schedules = {index: schedule_of(writer, index, sweep_) for index in groups}

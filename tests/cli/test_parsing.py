@@ -76,6 +76,7 @@ def test_nothing_given_is_every_default():
         ("--names c --kind large --names d", {"names": ("c", "d"), "kind": "large"}),
         ("--numbers 1 2.5 --numbers=-3", {"numbers": (1.0, 2.5, -3.0)}),
         ("--files a.py here --files b.py", {"files": (Path("a.py"), Path("b.py")), "place": Path("here")}),
+        ("--parts --size 4", {"parts": (), "size": 4}),
         ("--part one --parts one one", {"part": "one", "parts": ("one", "one")}),
         ("--word y --size 4 --size 4", {"word": "y", "size": 4}),
     ],
@@ -145,9 +146,9 @@ def test_options_that_are_known_only_after_the_words_were_sorted():
     options = options_of(Options)
     words = sort_words(["--gamma", "0.5", "--part", "mine", "--size=4"], options)
     with pytest.raises(ValueError, match="--gamma: no such option"):
-        values_of(words, options, "script", ["mine"])
+        values_of(words, options, "script", {"part": ["mine"]})
     more = [*options, Option("gamma", "float")]
-    assert values_of(words, more, "script", ["mine"]) == {"gamma": 0.5, "part": "mine", "size": 4}
+    assert values_of(words, more, "script", {"part": ["mine"]}) == {"gamma": 0.5, "part": "mine", "size": 4}
     with pytest.raises(ValueError, match="part: got 'mine'; allowed: one"):
         values_of(words, more, "script")
     twice = sort_words(["--gamma", "0.5", "--gamma", "0.7"], options)

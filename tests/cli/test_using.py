@@ -1,50 +1,87 @@
 """--using FILE.py: the parts of a file that a person names."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from gandyn import cli
 from gandyn.cli import commands, using
-from gandyn.gan.losses import LOSSES
-from gandyn.sweeps import runner, sweep_file
+from gandyn.sweeps import parts, replaying, runner
 
 MINE = """
+import dataclasses
 import beside
 import flax.linen as nn
-import gandyn
-from gandyn.gan.losses import LOSSES
+import jax.numpy as jnp
+from gandyn.gan.loss import Loss
 from gandyn.gan.networks import Dense
+from gandyn.gan.number import Number
+from gandyn.gan.optimizers import OPTIMIZERS
+from gandyn.gan.penalties import Penalty
 
-hinge = LOSSES["hinge"]
-mine = hinge._replace(reference="mine")
+def disc(real, fake, numbers):
+    return jnp.mean((real - 1) ** 2) + jnp.mean(fake**2) + numbers.gamma * jnp.mean(fake)
+
+def gen(real, fake, numbers):
+    return jnp.mean((fake - 1) ** 2)
+
+mine = Loss("mine", disc=disc, gen=gen, numbers={"gamma": Number(0.01, low=0, text="a slope")})
 again = mine
-target = gandyn.targets.ring(3)
+push = Penalty(
+    "push", term=lambda at, numbers: numbers.push_weight * jnp.mean(at.fake_logits),
+    numbers={"push_weight": Number(1.0, low=0)},
+)
+adam = OPTIMIZERS["adam"]
+slow = dataclasses.replace(adam, name="slow", numbers={**adam.numbers, "slack": Number(0.5)})
+del adam
+
 class MyDisc(nn.Module):
+    width: int = beside.WIDTH
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(beside.WIDTH)(x)[:, 0]
+        return nn.Dense(1)(nn.relu(nn.Dense(self.width)(x)))[:, 0]
 """
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "beside.py").write_text("WIDTH = 1")
+    (tmp_path / "beside.py").write_text("WIDTH = 8")
     (tmp_path / "mine.py").write_text(MINE)
     return tmp_path / "mine.py"
 
 
 def test_what_a_file_defines_and_nothing_that_comes_with_the_package(mine):
-    parts = using.load([mine])
-    assert len(parts) == 3
-    assert type(parts[0]) is type(LOSSES["hinge"])
-    assert parts[0].reference == "mine"
-    assert parts[1].num_modes == 3
-    assert parts[2].__name__ == "MyDisc"
-    other = using.load([mine])  # another module: a file that was changed meanwhile is read again
-    assert other[2] is not parts[2]
-    assert len(using.load([mine, mine])) == 6
+    found = parts.collect(using.load([mine]))
+    assert {kind: list(named) for kind, named in found.named.items() if named} == {
+        "loss": ["mine"], "penalty": ["push"], "optimizer": ["slow"],
+    }  # fmt: skip
+    assert [kind.__name__ for kind in found.networks.pop("MyDisc")] == ["MyDisc"]
+    assert found.networks == {}
+
+
+def test_a_file_is_a_new_module_each_time(mine):
+    """It may have been changed meanwhile; and two files of one name are two."""
+    first, second = using.load([mine]) + using.load([mine])
+    assert first is not second
+    assert first.MyDisc is not second.MyDisc
+    assert first.__name__ in sys.modules
+
+
+def test_what_can_be_chosen_and_set(mine):
+    found = parts.collect(using.load([mine]))
+    own = using.names(found)
+    assert own["loss"] == ["mine"]
+    assert own["penalties"] == ["push"]
+    assert own["gen_optimizer"] == own["disc_optimizer"] == ["slow"]
+    assert own["gen"] == own["disc"] == ["MyDisc"]
+    assert own["rule"] == own["deep"] == own["target"] == []
+    numbers = {option.name: (option.default, option.text) for option in using.numbers(found)}
+    assert numbers["gamma"] == (0.01, "a slope")
+    assert numbers["push_weight"] == (1.0, "")
+    assert numbers["slack_gen"] == numbers["slack_disc"] == (0.5, "")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +93,8 @@ def test_what_a_file_defines_and_nothing_that_comes_with_the_package(mine):
         ("import nothing_of_this_name", ", line 1: ModuleNotFoundError: No module named"),
     ],
 )
-def test_files_that_do_not_run(text, message, tmp_path):
+def test_files_that_do_not_run(text, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "wrong.py").write_text(text)
     before = set(sys.modules)
     with pytest.raises(ValueError, match=message) as caught:
@@ -73,53 +111,57 @@ def test_what_is_no_python_file(name, tmp_path):
         using.load([tmp_path / name])
 
 
-class Number:
-    default, text = 0.5, "Of mine."
-
-
-class Mine:
-    name, numbers = "mine", {"gamma": Number}
-
-
 @pytest.fixture
-def own_part(monkeypatch):
-    """Parts as they will be, with numbers of their own; and what functions are called with."""
+def called(monkeypatch):
+    """What functions are called with, in place of what they do."""
     calls = []
-    monkeypatch.setattr(using, "load", lambda files: [Mine() for _ in files])
     monkeypatch.setattr(commands, "say_results", lambda out: None)
-    monkeypatch.setattr(sweep_file, "make", lambda content, fields, **own: calls.append((fields, own)))
-    for name in ("run_sweep", "resume", "extend", "replay"):
-        monkeypatch.setattr(runner, name, lambda *_, **options: calls.append(options["using"]))
+    for module, name in ((runner, "run_sweep"), (runner, "resume"), (runner, "extend"), (replaying, "replay")):
+        monkeypatch.setattr(module, name, lambda *given, **options: calls.append((*given, options)))
     return calls
 
 
-def test_numbers_of_a_part_are_options_of_a_run_that_uses_it(own_part):
-    cli.main(["run", "--using", "mine.py", "--gamma", "0.25", "--lr-gen", "1e-3"])
-    (fields, own), parts = own_part
-    assert fields == {"gamma": 0.25, "lr_gen": 1e-3}
-    assert own["using"] is parts
-    assert [type(part) for part in parts] == [Mine]
+def test_parts_and_their_numbers_are_chosen_like_any_other(mine, called, tmp_path):
+    """By flags, and by names in the file that the flags win over; a network with its fields."""
+    (tmp_path / "run.toml").write_text('loss = "mine"\ngamma = 0.5\nlr_gen = 0.01')
+    flags = ["--gamma", "0.25", "--penalties", "r1", "push", "--push-weight", "2", "--slack-gen", "1"]
+    network = f"MyDisc{json.dumps({'width': 4})}"
+    cli.main(
+        ["run", str(tmp_path / "run.toml"), "--using", str(mine), *flags, "--disc", network, "--gen-optimizer", "slow"]
+    )
+    ((sweep, _, _),) = called
+    (setting,) = sweep.settings
+    assert setting.config.loss.name == "mine"
+    assert [getattr(penalty, "name", penalty) for penalty in setting.config.penalties] == ["r1", "push"]
+    assert (type(setting.config.disc).__name__, setting.config.disc.width) == ("MyDisc", 4)
+    assert setting.hparams.gamma == 0.25
+    assert setting.hparams.push_weight == 2
+    assert setting.hparams.lr_gen == 0.01
+    assert setting.hparams.slack_gen == 1
 
 
 @pytest.mark.parametrize("command", ["resume DIR", "extend DIR --seeds 3"])
-def test_parts_are_handed_to_what_goes_on_with_results(command, own_part):
-    cli.main([*command.split(), "--using", "mine.py", "--using", "other.py"])
-    ((first, second),) = own_part
-    assert type(first) is type(second) is Mine
+def test_files_are_handed_to_what_goes_on_with_results(command, mine, called):
+    cli.main([*command.split(), "--using", str(mine), "--using", str(mine)])
+    (*_, options) = called[0]
+    assert [Path(str(module.__file__)) for module in options["using"]] == [mine, mine]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("run --gamma 0.25", "--gamma: no such option"),
-        ("run --using mine.py --gama 0.25", "--gama: no such option (did you mean '--gamma'?)"),
-        ("run --using mine.py --gamma x", "gamma: got 'x'; allowed: a number"),
-        ("resume DIR --using mine.py --gamma 0.25", "--gamma: no such option"),
+        ("run --using MINE --gama 0.25", "--gama: no such option (did you mean '--gamma'?)"),
+        ("run --using MINE --gamma x", "gamma: got 'x'; allowed: a number"),
+        ("run --using MINE --loss mien", "loss: got 'mien'; allowed: "),
+        ("run --using MINE --rule mine", "rule: got 'mine'; allowed: "),
+        ("run --loss mine", "loss: got 'mine'; allowed: "),
+        ("resume DIR --using MINE --gamma 0.25", "--gamma: no such option"),
     ],
 )
-def test_numbers_that_no_part_has(arguments, message, own_part, capsys):
+def test_numbers_and_names_that_no_part_has(arguments, message, mine, called, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments.split())
+        cli.main(arguments.replace("MINE", str(mine)).split())
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"gandyn: {message}")
-    assert own_part == []
+    assert called == []

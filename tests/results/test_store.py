@@ -65,7 +65,7 @@ def make_spec(
         "target_means": (("run", "mode", "xy"), np.arange(runs * num_modes * 2.0).reshape(runs, num_modes, 2), {}),
         "extent": (("run",), np.full(runs, 2.5), {"long_name": "half the side of the box"}),
     }
-    every = first | {"penalty": ["none"] * runs} | coords
+    every = first | coords
     fields: dict[str, Any] = {}
     axes: dict[str, Any] = {}
     if num_samples:
@@ -143,14 +143,17 @@ def test_round_trip(tmp_path):
         "seed",
         "recipe",
         "loss",
-        "penalty",
         "lr",
         "kind",
     }
     assert json.loads(ds.attrs["constant_fields"]) == {"width": 128}
     assert json.loads(ds.attrs["versions"]) == METADATA["versions"]
     assert {name: ds.attrs[name] for name in METADATA if name != "versions"}.items() <= METADATA.items()
-    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == ("complete", 1.5, 3)
+    assert (ds.attrs["status"], ds.attrs["wall_time_s"], ds.attrs["format_version"]) == (
+        "complete",
+        1.5,
+        manifest.FORMAT_VERSION,
+    )
     assert ds.attrs["created"]
 
 
@@ -261,7 +264,7 @@ def test_each_write_replaces_whole_aligned_files(tmp_path, monkeypatch):
 
 KILLED = """
 runs, steps, samples = 64, 400, 300
-coords = dict(seed=list(range(runs)), recipe=["r"] * runs, loss=["ns"] * runs, penalty=["none"] * runs)
+coords = dict(seed=list(range(runs)), recipe=["r"] * runs, loss=["ns"] * runs)
 fields = {"samples": StoredField(("sample", "xy"), (samples, 2), {})}
 spec = GroupSpec({"a": {}, "b": {}}, range(steps), coords, {}, fields)
 writer = store.create(sys.argv[1], [spec, spec], {})
@@ -626,7 +629,7 @@ def test_an_empty_folder_and_a_missing_one_are_fine(tmp_path):
     ("change", "message"),
     [
         (dict(metrics={}), "metrics is empty"),
-        (dict(metrics={"penalty": {}}), "coordinate 'penalty' is also a metric"),
+        (dict(metrics={"loss": {}}), "coordinate 'loss' is also a metric"),
         (dict(metrics={"metrics": {}}), "metric 'metrics' is also a name of the format"),
         (dict(metrics={"samples": {}}, num_samples=5), "field 'samples' is also a metric"),
         (dict(metrics={"value": {"units": 1}}), "attribute 'units': 1"),
@@ -690,7 +693,7 @@ def test_fields_over_modes_are_filled_up_where_a_target_has_fewer(tmp_path):
 
 
 def test_a_coordinate_that_every_run_has_cannot_be_left_out():
-    with pytest.raises(ValueError, match="coords lacks recipe, penalty"):
+    with pytest.raises(ValueError, match="coords lacks recipe: every run has seed, recipe, loss"):
         GroupSpec(METRICS, [0], {"seed": [0], "loss": ["ns"]}, {})
 
 
@@ -772,7 +775,9 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(format_version=1), "format_version is 1, this gandyn reads 3"),
+        (dict(parts="mine"), "parts is 'mine', expected objects with kind, name, fingerprint"),
+        (dict(parts=[{"kind": "loss", "name": "mine"}]), "expected objects with kind, name, fingerprint"),
+        (dict(format_version=1), "format_version is 1, this gandyn reads 4"),
         (dict(groups=[{"name": "../other/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr\n", "size": 3}]), "not of the form"),
