@@ -15,7 +15,7 @@ times what its other values did to the sums elsewhere (a least-squares fit of th
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,12 +45,12 @@ def counts(points: Sequence[Point], trace: Callable[[Point], Trace], most: int) 
     numbers = {key: [] if few else _numbers(points, structures[key], varied) for key in keys}
     # Room is left for what varies within the first structure.
     own = keys[: max(1, most - len(numbers[keys[0]]))]
-    left = most - len(own)
+    budget = _Budget(trace, most)
     models: dict[Hashable, _Model] = {}
-    for key in own:
-        names = numbers[key][:left]
-        models[key] = _model(points, structures[key], names, trace)
-        left -= len(names)
+    for i, key in enumerate(own):
+        rest = len(own) - i  # each of those to come, and itself, has one
+        names = numbers[key] if budget.left - rest >= len(numbers[key]) else []
+        models[key] = _model(points, structures[key], names, budget)
     effects = _Effects(own, [models[key].at_base for key in own]) if len(own) < len(keys) else None
     total = np.zeros((len(points), len(models[keys[0]].features)))
     for key, indices in structures.items():
@@ -59,11 +59,23 @@ def counts(points: Sequence[Point], trace: Callable[[Point], Trace], most: int) 
         near = key if key in models and (models[key].names or not numbers[key]) else _nearest(key, own, models)
         found = models[near].at(its)
         if key in models and near != key:
-            found *= models[key].at_base / np.maximum(models[near].at([models[key].base])[0], 1e-9)
+            there = models[near].at([models[key].base])[0]
+            found *= np.where(there > 0, models[key].at_base / np.maximum(there, 1e-9), 1.0)
         elif effects is not None and key not in models:
             found *= effects.ratio(key, near)
         total[indices] = found
     return dict(zip(models[keys[0]].features, total.T, strict=True))
+
+
+class _Budget:
+    """Traces that may be taken: at least those that every structure of its own needs."""
+
+    def __init__(self, trace: Callable[[Point], Trace], most: int) -> None:
+        self._trace, self.left = trace, most
+
+    def trace(self, point: Point) -> Trace:
+        self.left -= 1
+        return self._trace(point)
 
 
 def _switch(value: Any) -> Any:
@@ -119,7 +131,7 @@ class _Effects:
         """Of sums; 1 for values that were not seen."""
         row, other = self._row(key), self._row(to)
         for i, entry in enumerate(key):
-            if entry not in self._columns:
+            if (i, entry) not in self._columns:
                 other[self._columns[i, to[i]]] = 0.0
         return np.exp((row - other) @ self._effects)
 
@@ -133,11 +145,11 @@ class _Model(NamedTuple):
       at_base: (F,) its sums.
       names: of the numbers that vary.
       steps: (names,) how far each was moved.
-      coefficients, index: (U,) of distinct terms, and the feature that they are of.
+      coefficients: (U,) of distinct terms.
+      of: (U,) the feature that each is of, with a number behind it where the sum is the largest of several.
       factors: (U, D) at the base.
       shares: (names, U, D) whether a factor is proportional to a number.
       slopes: (names, U, D) by how much it changes for a unit of one that it is not.
-      lines: (names, F) relative change of the sums for a unit of a number that changes the operations.
     """
 
     features: tuple[str, ...]
@@ -145,11 +157,10 @@ class _Model(NamedTuple):
     at_base: np.ndarray
     names: list[str]
     coefficients: np.ndarray
-    index: np.ndarray
+    of: list[str]
     factors: np.ndarray
     shares: np.ndarray
     slopes: np.ndarray
-    lines: np.ndarray
 
     def at(self, points: Sequence[Point]) -> np.ndarray:
         """(points, F)."""
@@ -161,58 +172,93 @@ class _Model(NamedTuple):
             base = np.array([self.base[name] for name in self.names], float)
             moved = values - base
             factors = self.factors + np.einsum("pn,nud->pud", moved, self.slopes)
-            terms = self.coefficients * np.prod(np.maximum(factors, 0.0), axis=2)
+            terms = self.coefficients * np.prod(factors, axis=2)
             # Whole powers of the ratios of the numbers to those of the base, in logarithms.
             powers = self.shares.sum(axis=2)
             terms *= np.exp(np.log(np.maximum(values, 1) / np.maximum(base, 1)) @ powers)
-            sums = np.stack([terms @ (self.index == i) for i in range(len(self.features))], axis=1)
-            found[first : first + len(part)] = sums * np.prod(1 + moved[:, :, None] * self.lines, axis=1)
+            labels = dict.fromkeys(self.of)
+            sums = {label: terms @ np.array([label == own for own in self.of], float) for label in labels}
+            for i, feature in enumerate(self.features):
+                own = [sums[label] for label in sums if label.split()[0] == feature]
+                found[first : first + len(part), i] = np.max(own, axis=0) if own else 0.0
         return np.maximum(found, 0.0)
 
 
 def _model(
-    points: Sequence[Point], indices: Sequence[int], names: Sequence[str], trace: Callable[[Point], Trace]
+    points: Sequence[Point], indices: Sequence[int], names: Sequence[str], budget: "_Budget"
 ) -> _Model:
     """Of the structure of some points, traced at one with each of its numbers moved."""
     # In the middle, by their product, of what is asked for.
     base = sorted((points[i] for i in indices), key=lambda p: math.prod(p[name] for name in names))[len(indices) // 2]  # pyright: ignore
-    at_base = trace(base)
+    at_base = budget.trace(base)
     sums = at_base.counts()
-    features = tuple(sums)
-    others: dict[str, tuple[int, Trace]] = {}
-    for name in names:
-        # As far away as it goes, for what rounds to whole chunks.
-        values = sorted({points[i][name] for i in indices}, key=lambda v: -abs(math.log(v / base[name])))  # pyright: ignore
-        for value in values[:2]:
-            try:
-                others[name] = value, trace({**base, name: value})  # pyright: ignore[reportArgumentType]
-                break
-            except ValueError:  # not allowed beside the base's other values
-                continue
+    others = {name: found for name in names if (found := _moved(points, indices, name, base, at_base, budget))}
     names = list(others)
-    terms = [*at_base.terms, *at_base.of_peak()]
-    depth = max(len(term.factors) for term in terms)
+    alike = {name: trace for name, (_, trace) in others.items() if _alike(at_base, trace)}
+    # The most that is held may be held elsewhere at other sizes: the largest of what each trace says.
+    held = [at_base.alive, *(trace.alive for trace in alike.values())]
+    terms = _terms(at_base, held)
+    depth = 1 + max(len(term.factors) for term in terms)
     factors = _factors(terms, depth)
     shares, slopes = np.zeros((len(names), *factors.shape)), np.zeros((len(names), *factors.shape))
-    lines = np.zeros((len(names), len(features)))
+    more: list[tuple[Term, float, int]] = []
     for i, (name, (value, other)) in enumerate(others.items()):
         start: Any = base[name]
-        if _alike(at_base, other):
-            moved = _factors([*other.terms, *other._replace(alive=at_base.alive).of_peak()], depth)
+        if name in alike:
+            moved = _factors(_terms(other, held), depth)
             shares[i] = (moved * start == factors * value) & (factors > 0)
             slopes[i] = np.where(shares[i], 0.0, (moved - factors) / (value - start))
         else:
-            there = other.counts()
-            lines[i] = [(there[f] / sums[f] - 1) / (value - start) if sums[f] else 0.0 for f in features]
-    index = np.array([features.index(term.feature) for term in terms])
+            there, here = Counter(_terms(other, [other.alive])), Counter(_terms(at_base, held[:1]))
+            differ = {term: there[term] - here[term] for term in there | here if there[term] != here[term]}
+            more += [(term, times / (value - start), i) for term, times in differ.items()]
+    if more:
+        # As many more of an operation, of the sizes that it has at the base, for each unit of the number.
+        place = {term: i for i, term in enumerate(terms)}
+        rows = [place.get(term, -1) for term, _, _ in more]
+        of_more = _factors([term for term, _, _ in more], depth)
+        of_more[:, -1] = 0.0
+        known = (np.array(rows) >= 0)[:, None]
+        shares = np.concatenate([shares, np.where(known, shares[:, rows], 0.0)], axis=1)
+        slopes = np.concatenate([slopes, np.where(known, slopes[:, rows], 0.0)], axis=1)
+        for row, (_, _, i) in enumerate(more, start=len(terms)):
+            slopes[i, row, -1] = 1.0
+        factors = np.concatenate([factors, of_more])
+        terms += [term._replace(coefficient=term.coefficient * times) for term, times, _ in more]
+    labels = list(dict.fromkeys(term.feature for term in terms))
+    index = np.array([labels.index(term.feature) for term in terms])
     whole = np.concatenate([index[:, None], factors, *shares, *slopes], axis=1)
     distinct, which = np.unique(whole, axis=0, return_inverse=True)
     coefficients = np.bincount(which.ravel(), [term.coefficient for term in terms])
     parts = distinct[:, 1:].reshape(len(distinct), 1 + 2 * len(names), depth).transpose(1, 0, 2)
     return _Model(
-        features, base, np.array(list(sums.values())), names, coefficients, distinct[:, 0],
-        parts[0], parts[1 : 1 + len(names)], parts[1 + len(names) :], lines,
+        tuple(sums), base, np.array(list(sums.values())), names, coefficients, [labels[int(i)] for i in distinct[:, 0]],
+        parts[0], parts[1 : 1 + len(names)], parts[1 + len(names) :],
     )  # fmt: skip
+
+
+def _terms(trace: Trace, held: Sequence[Sequence[int]]) -> list[Term]:
+    """All terms of a trace, with one "peak" for each of the sets of values that may be held."""
+    return [*trace.terms, *(Term(f"peak {i}", *trace.values[v]) for i, values in enumerate(held) for v in values)]
+
+
+def _moved(
+    points: Sequence[Point], indices: Sequence[int], name: str, base: Point, at_base: Trace, budget: "_Budget"
+) -> tuple[int, Trace] | None:
+    """Another value of a number, and the trace there: the same operations if the largest or the smallest has them."""
+    values: set[Any] = {points[i][name] for i in indices} - {base[name]}
+    found = None
+    for value in sorted({min(values), max(values)}, key=lambda value: -abs(value - base[name])):  # pyright: ignore
+        if not budget.left:
+            break
+        try:
+            trace = budget.trace({**base, name: value})
+        except ValueError:  # not allowed beside the base's other values
+            continue
+        if _alike(at_base, trace):
+            return value, trace
+        found = found or (value, trace)
+    return found
 
 
 def _alike(one: Trace, other: Trace) -> bool:
