@@ -184,9 +184,7 @@ class _Model(NamedTuple):
         return np.maximum(found, 0.0)
 
 
-def _model(
-    points: Sequence[Point], indices: Sequence[int], names: Sequence[str], budget: "_Budget"
-) -> _Model:
+def _model(points: Sequence[Point], indices: Sequence[int], names: Sequence[str], budget: "_Budget") -> _Model:
     """Of the structure of some points, traced at one with each of its numbers moved."""
     # In the middle, by their product, of what is asked for.
     base = sorted((points[i] for i in indices), key=lambda p: math.prod(p[name] for name in names))[len(indices) // 2]  # pyright: ignore

@@ -21,22 +21,75 @@ SOLVER_TURNS = 1
 """Of an iterative linear solver: measured in competitive descent at learning rates of 1e-3, where its system is nearly
 the identity. Larger rates take more."""
 
-FEATURES = ("flops", "moved", "elements", "transcendentals", "bits", "indexed", "launches", "equations", "peak")
+FEATURES = ("flops", "moved", "elements", "curves", "calls", "bits", "indexed", "launches", "equations", "peak")
 """What is counted: floating-point operations of matrix products and the numbers that these read and write; results of
-other operations, and of those that are a series or an iteration; random words; numbers that are looked up, scattered or
-sorted; operations that are no part of another's loop; equations of the program (loops once); bytes alive at once."""
+other operations; of those that are a series in vectors (exp, log, tanh); of those that a library is called for one by
+one (sin, pow); random words; numbers that are looked up, scattered or sorted; operations that are no part of another's
+loop; equations of the program (loops once); bytes alive at once."""
 
 _FREE = frozenset(
-    "reshape broadcast_in_dim squeeze expand_dims transpose convert_element_type slice iota copy copy_p stop_gradient "
-    "device_put random_wrap random_unwrap random_split random_fold_in random_seed rev unstack split create_token "
-    "sharding_constraint optimization_barrier bitcast_convert_type pvary reduce_precision empty name".split()
+    [
+        "reshape",
+        "broadcast_in_dim",
+        "squeeze",
+        "expand_dims",
+        "transpose",
+        "convert_element_type",
+        "slice",
+        "iota",
+        "copy",
+        "copy_p",
+        "stop_gradient",
+        "device_put",
+        "random_wrap",
+        "random_unwrap",
+        "random_split",
+        "random_fold_in",
+        "random_seed",
+        "rev",
+        "unstack",
+        "split",
+        "create_token",
+        "sharding_constraint",
+        "optimization_barrier",
+        "bitcast_convert_type",
+        "pvary",
+        "reduce_precision",
+        "empty",
+        "name",
+    ]
 )
-_TRANSCENDENTAL = frozenset(
-    "exp exp2 expm1 log log1p tanh logistic erf erfc erf_inv sin cos tan asin acos atan atan2 sinh cosh asinh acosh "
-    "atanh pow cbrt lgamma digamma igamma igammac polygamma regularized_incomplete_beta bessel_i0e bessel_i1e".split()
+_CURVES = frozenset(["exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erfc", "erf_inv"])
+_CALLS = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "pow",
+        "cbrt",
+        "lgamma",
+        "digamma",
+        "igamma",
+        "igammac",
+        "polygamma",
+        "regularized_incomplete_beta",
+        "bessel_i0e",
+        "bessel_i1e",
+    ]
 )
-_INDEXED = frozenset("gather dynamic_slice dynamic_update_slice top_k sort".split())
-_FACTORIZATIONS = frozenset("cholesky eigh eig svd qr lu triangular_solve householder_product geqrf schur".split())
+_INDEXED = frozenset(["gather", "dynamic_slice", "dynamic_update_slice", "top_k", "sort"])
+_FACTORIZATIONS = frozenset(
+    ["cholesky", "eigh", "eig", "svd", "qr", "lu", "triangular_solve", "householder_product", "geqrf", "schur"]
+)
 _FACTORIZATION = 10.0  # operations for each entry and row of what comes out of one
 
 
@@ -173,7 +226,7 @@ class _Body:
             aval = var.aval
             self._values.append((0 if free else _itemsize(aval.dtype), tuple(aval.shape)))
         gives = tuple(range(first, len(self._values)))
-        elementwise = free or all(term.feature in ("elements", "transcendentals", "equations") for term in terms)
+        elementwise = free or all(term.feature in ("elements", "curves", "calls", "equations") for term in terms)
         self._nodes.append(_Node([*terms, Term("equations", 1, ())], takes, gives, inside, elementwise))
         return gives
 
@@ -181,7 +234,9 @@ class _Body:
         """Terms of another body that is gone through `trips` times, and what it holds."""
         body = _Body(self._values, self._in_solver or in_solver)
         terms, alive = body.finish(body.walk(jaxpr, [body.outside() for _ in jaxpr.invars]))
-        times = [term if term.feature == "equations" else term._replace(factors=(trips, *term.factors)) for term in terms]
+        times = [
+            term if term.feature == "equations" else term._replace(factors=(trips, *term.factors)) for term in terms
+        ]
         return [Term("launches", 1, (trips,)), *times], alive
 
     def scan(self, eqn: Any) -> tuple[list[Term], list[int]]:
@@ -223,7 +278,7 @@ class _Body:
         for i in reversed(range(len(nodes))):
             node = nodes[i]
             stands[i] = not node.fuses or any(v in outputs or len(readers.get(v, ())) > 1 for v in node.gives)
-            if node.fuses and not stands[i] or not any(self._values[v][0] for v in node.gives):
+            if (node.fuses and not stands[i]) or not any(self._values[v][0] for v in node.gives):
                 ends = max((last.get(v, i) for v in node.gives), default=i)
                 for value in node.takes:
                     last[value] = max(last[value], ends)
@@ -294,4 +349,4 @@ def _leaf(eqn: Any) -> list[Term]:
         return [Term("indexed", round(times), written), launch]
     if name.startswith(("reduce", "arg", "cum")):
         return [Term("elements", 1, shapes[0]), launch]
-    return [Term("transcendentals" if name in _TRANSCENDENTAL else "elements", 1, out)]
+    return [Term("curves" if name in _CURVES else "calls" if name in _CALLS else "elements", 1, out)]
