@@ -60,7 +60,8 @@ def counts(points: Sequence[Point], trace: Callable[[Point], Trace], most: int) 
         found = models[near].at(its)
         if key in models and near != key:
             there = models[near].at([models[key].base])[0]
-            found *= np.where(there > 0, models[key].at_base / np.maximum(there, 1e-9), 1.0)
+            here = models[key].at_base
+            found = np.where(there > 0, found * here / np.maximum(there, 1e-9), here)
         elif effects is not None and key not in models:
             found *= effects.ratio(key, near)
         total[indices] = found

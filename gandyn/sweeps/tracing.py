@@ -27,69 +27,21 @@ other operations; of those that are a series in vectors (exp, log, tanh); of tho
 one (sin, pow); random words; numbers that are looked up, scattered or sorted; operations that are no part of another's
 loop; equations of the program (loops once); bytes alive at once."""
 
-_FREE = frozenset(
-    [
-        "reshape",
-        "broadcast_in_dim",
-        "squeeze",
-        "expand_dims",
-        "transpose",
-        "convert_element_type",
-        "slice",
-        "iota",
-        "copy",
-        "copy_p",
-        "stop_gradient",
-        "device_put",
-        "random_wrap",
-        "random_unwrap",
-        "random_split",
-        "random_fold_in",
-        "random_seed",
-        "rev",
-        "unstack",
-        "split",
-        "create_token",
-        "sharding_constraint",
-        "optimization_barrier",
-        "bitcast_convert_type",
-        "pvary",
-        "reduce_precision",
-        "empty",
-        "name",
-    ]
-)
+_FREE = frozenset([
+    "reshape", "broadcast_in_dim", "squeeze", "expand_dims", "transpose", "convert_element_type", "slice", "iota",
+    "copy", "copy_p", "stop_gradient", "device_put", "random_wrap", "random_unwrap", "random_split", "random_fold_in",
+    "random_seed", "rev", "unstack", "split", "create_token", "sharding_constraint", "optimization_barrier",
+    "bitcast_convert_type", "pvary", "reduce_precision", "empty", "name",
+])  # fmt: skip
 _CURVES = frozenset(["exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf", "erfc", "erf_inv"])
-_CALLS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "pow",
-        "cbrt",
-        "lgamma",
-        "digamma",
-        "igamma",
-        "igammac",
-        "polygamma",
-        "regularized_incomplete_beta",
-        "bessel_i0e",
-        "bessel_i1e",
-    ]
-)
+_CALLS = frozenset([
+    "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "pow", "cbrt",
+    "lgamma", "digamma", "igamma", "igammac", "polygamma", "regularized_incomplete_beta", "bessel_i0e", "bessel_i1e",
+])  # fmt: skip
 _INDEXED = frozenset(["gather", "dynamic_slice", "dynamic_update_slice", "top_k", "sort"])
-_FACTORIZATIONS = frozenset(
-    ["cholesky", "eigh", "eig", "svd", "qr", "lu", "triangular_solve", "householder_product", "geqrf", "schur"]
-)
+_FACTORIZATIONS = frozenset([
+    "cholesky", "eigh", "eig", "svd", "qr", "lu", "triangular_solve", "householder_product", "geqrf", "schur",
+])  # fmt: skip
 _FACTORIZATION = 10.0  # operations for each entry and row of what comes out of one
 
 
