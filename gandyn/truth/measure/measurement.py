@@ -80,7 +80,7 @@ class Measurement:
       axes: (options) -> coordinate values of the fields' axes, where they have any: name -> list.
       host: (`HostView`) -> more of its metrics and fields, run by run, for what only a library on the host solves. What
         `compute` returns and nothing records is for it alone. Taken in depth only.
-      host_seconds: (`Subject`) -> about how long `host` takes for one run, for plans of what a sweep will cost.
+      host_seconds: (`Subject`) -> seconds that `host` takes for one run, about: for plans.
       reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize, too),
         "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
       applies: (`Subject`) -> whether there is such a thing; where not, it is absent from the results.
