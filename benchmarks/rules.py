@@ -1,5 +1,5 @@
-"""What a step of every update rule costs, measured beside alternating in one run, and what its products predict
-(`gandyn.cost.products`).
+"""What a step of every update rule costs, measured beside alternating in one run, and what `gandyn.sweeps.cost` predicts:
+seconds to train, and to compile.
 """
 
 import argparse
@@ -10,28 +10,30 @@ from typing import Any
 import jax
 
 import gandyn
-from gandyn import truth
+from gandyn.gan.game import make_game
 from gandyn.sweeps import cost, ensemble
+from gandyn.sweeps.sweep import Setting
+from gandyn.truth import measure
 
 RULES: dict[str, dict[str, Any]] = {
     "alternating": {},
     "alternating, 5 of D": {"disc_steps": 5},
-    "simultaneous": {"dynamics": "simultaneous"},
-    "past_extragradient": {"dynamics": "past_extragradient"},
-    "optimistic": {"dynamics": "optimistic"},
-    "extragradient": {"dynamics": "extragradient"},
-    "heun": {"dynamics": "heun"},
-    "runge_kutta": {"dynamics": "runge_kutta"},
-    "unrolled, 5": {"dynamics": "unrolled", "unroll_steps": 5},
-    "consensus": {"dynamics": "consensus"},
-    "drift_cancelling": {"dynamics": "drift_cancelling"},
-    "symplectic": {"dynamics": "symplectic"},
-    "competitive": {"dynamics": "competitive"},
-    "best_response, at most 5": {"dynamics": "best_response", "disc_steps": 5},
+    "simultaneous": {"rule": "simultaneous"},
+    "past_extragradient": {"rule": "past_extragradient"},
+    "optimistic": {"rule": "optimistic"},
+    "extragradient": {"rule": "extragradient"},
+    "heun": {"rule": "heun"},
+    "runge_kutta": {"rule": "runge_kutta"},
+    "unrolled, 5": {"rule": "unrolled", "unroll_steps": 5},
+    "consensus": {"rule": "consensus"},
+    "drift_cancelling": {"rule": "drift_cancelling"},
+    "symplectic": {"rule": "symplectic"},
+    "competitive": {"rule": "competitive"},
+    "best_response, at most 5": {"rule": "best_response", "disc_steps": 5},
     "lookahead, 5": {"lookahead": 5},
-    "average of G": {"gen_ema": True},
-    "R1": {"penalty": "r1"},
-    "R1 + R2": {"penalty": "r1_r2"},
+    "average of G": {"gen_average": "ema"},
+    "R1": {"penalties": ("r1",)},
+    "R1 + R2": {"penalties": ("r1", "r2")},
     "gradient norm, gen": {"gradient_norm": "gen"},
     "packs of 2": {"packing": 2},
     "spectral norm": {"disc_norm": "spectral"},
@@ -48,8 +50,8 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=20, help="steps of a turn")
     parser.add_argument("--repeats", type=int, default=9, help="turns of each rule, one after the other")
     options = parser.parse_args()
-    target, measure_config = gandyn.targets.ring(), gandyn.MeasureConfig()
-    size = truth.grid_cells(target, measure_config.bandwidth)
+    target, measured = gandyn.targets.ring(), gandyn.MeasureConfig(measurements=(), deep=())
+    often = measure.plan_of(measured, target, deep=False)
     num_runs = 2 * len(jax.local_devices())
     training = {}
     for label, fields in RULES.items():
@@ -59,30 +61,32 @@ def main() -> None:
             "disc_width": options.width,
             "batch_size": options.batch_size,
         }
-        config = gandyn.Config(**sizes | optimizers | fields)
-        many = ensemble.make_ensemble(config, measure_config, size, num_runs)
-        runs = many.place(ensemble.stack_runs([target] * num_runs, [gandyn.HParams()] * num_runs, range(num_runs)))
+        game = make_game(target, gandyn.Config(**sizes | optimizers | fields))
+        (work,) = cost.works([Setting(label, target, game.config, game.hparams)], measured)
+        many = ensemble.make_ensemble(game.config, often, num_runs)
+        runs = many.place(ensemble.stack_runs([game] * num_runs, range(num_runs)))
         start = time.perf_counter()
         states = jax.block_until_ready(many.advance(many.init(runs), runs, 1))
-        training[label] = [many, runs, states, time.perf_counter() - start]
+        training[label] = [many, runs, states, time.perf_counter() - start, work]
     seconds: dict[str, list[float]] = {label: [] for label in training}
     for _ in range(options.repeats):
         for label, entry in training.items():
-            many, runs, states, _ = entry
+            many, runs, states, *_ = entry
             start = time.perf_counter()
             entry[2] = jax.block_until_ready(many.advance(states, runs, options.num_steps))
             seconds[label].append(time.perf_counter() - start)
     first = statistics.median(seconds["alternating"])
     print(f"width {options.width}, batch {options.batch_size}, {num_runs} runs, {len(jax.local_devices())} devices")
     print(f"alternating: {num_runs * options.num_steps / first:,.0f} run-steps/s\n")
-    print("| rule | cost | quartiles | products predict | first call, s |")
-    print("| :-- | --: | :-- | --: | --: |")
+    print("| rule | cost | quartiles | predicted | first call, s | predicted, s |")
+    print("| :-- | --: | :-- | --: | --: | --: |")
+    predicted = {label: cost.REFERENCE.seconds(entry[-1].step) for label, entry in training.items()}
     for label, times in seconds.items():
         low, _, high = statistics.quantiles(times)
-        predicted = cost.products(training[label][0].config) / cost.products(training["alternating"][0].config)
+        compiling = cost.estimate(training[label][-1], num_runs, 1, 1).compiling
         print(
             f"| {label} | {statistics.median(times) / first:.2f} | {low / first:.2f}-{high / first:.2f} | "
-            f"{predicted:.2f} | {training[label][3]:.1f} |"
+            f"{predicted[label] / predicted['alternating']:.2f} | {training[label][3]:.1f} | {compiling:.1f} |"
         )
 
 

@@ -1,12 +1,13 @@
 """What a sweep will be: its groups, and what they will take of time, memory and disk."""
 
+import dataclasses
 import functools
 import itertools
 import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import psutil
@@ -24,12 +25,12 @@ _MOST_ROWS = 20
 _MOST_FIELDS = 8
 _FEW = 4
 _LONGEST = 80
-_WIDEST = 1_024
 _SHARE = 0.25
 """Of the memory there is, for the states of one group."""
 
 
-class Plan(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Plan:
     """A sweep cut into groups.
 
     Attributes:
@@ -42,6 +43,11 @@ class Plan(NamedTuple):
     groups: tuple[Group, ...]
     in_memory: bool
 
+    @functools.cached_property
+    def works(self) -> list[cost.Work]:
+        """What a run of each group does: read off traced programs, about a second for any number of groups."""
+        return cost.works([group.runs[0][0] for group in self.groups], self.sweep.measured)
+
     @property
     def num_runs(self) -> int:
         """Over all groups."""
@@ -49,7 +55,19 @@ class Plan(NamedTuple):
 
     def estimates(self, calibration: Calibration = cost.REFERENCE) -> list[Estimate]:
         """What each group costs."""
-        return [_estimate(self, group, calibration) for group in self.groups]
+        sweep_ = self.sweep
+        return [
+            cost.estimate(
+                work,
+                len(group.runs),
+                sweep_.num_steps,
+                sweep_.measure_every,
+                sweep_.deep_every,
+                calibration=calibration,
+                in_memory=self.in_memory,
+            )
+            for group, work in zip(self.groups, self.works, strict=True)
+        ]
 
     def check_fits(self, folder: Path | None = None) -> None:
         """Raises ValueError where memory, or the disk of `folder`, is too small, by an estimate from shapes alone."""
@@ -80,11 +98,13 @@ class Plan(NamedTuple):
     @property
     def checkpoint_bytes(self) -> float:
         """Of the states of all runs at their end."""
-        return float(sum(len(group.runs) * cost.state_bytes(group.runs[0][0]) for group in self.groups))
+        return float(
+            sum(len(group.runs) * work.step["state"] for group, work in zip(self.groups, self.works, strict=True))
+        )
 
     def describe(self) -> str:
         """The plan in plain text, with times by a short calibration of this machine."""
-        calibration = cost.calibrate([group.runs[0][0] for group in self.groups])
+        calibration = cost.calibrate()
         estimates = self.estimates(calibration)
         programs = {name: seconds for estimate in estimates for name, seconds in estimate.programs.items()}
         run_steps = sum(estimate.run_steps for estimate in estimates)
@@ -162,23 +182,10 @@ def _most_runs(settings: Sequence[sweep.Setting]) -> dict[Config, int]:
         memory = sum((device.memory_stats() or {}).get("bytes_limit", 16 * _GIB) for device in devices)
         most = max(sweep.MOST_RUNS, 4 * len(devices) * 128)
     kinds = {setting.config: setting for setting in settings}
+    sizes = cost.state_bytes(list(kinds.values()))
     return {
-        config: max(1, min(most, int(_SHARE * memory / (3 * cost.state_bytes(setting)))))
-        for config, setting in kinds.items()
+        config: max(1, min(most, int(_SHARE * memory / (3 * size)))) for config, size in zip(kinds, sizes, strict=True)
     }
-
-
-def _estimate(plan: Plan, group: Group, calibration: Calibration) -> Estimate:
-    return cost.estimate(
-        group.runs[0][0],
-        plan.sweep.measured,
-        len(group.runs),
-        plan.sweep.num_steps,
-        plan.sweep.measure_every,
-        plan.sweep.deep_every,
-        calibration=calibration,
-        in_memory=plan.in_memory,
-    )
 
 
 # ---- its parts in words

@@ -254,9 +254,13 @@ _SPECTRUM_METRICS: dict[str, Attributes] = {
 }
 
 
+def _num_params(game: Game) -> int:
+    shapes = jax.eval_shape(lambda: init(game, jax.random.key(0)).params)
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
 def _spectrum_fields(subject: Subject) -> Mapping[str, FieldSpec]:
-    shapes = jax.eval_shape(lambda: init(subject.game, jax.random.key(0)).params)
-    size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    size = _num_params(subject.game)
     num = size if size <= jacobian.DENSE_SIZE else 2 * subject.options.num_eigenvalues
     attrs = {"long_name": "eigenvalues of the flow's Jacobian -d xi / d w", "units": "1"}
     return {"eigenvalues": FieldSpec(("eigenvalue", "part"), (num, 2), attrs)}
@@ -309,6 +313,7 @@ TRANSPORT = Measurement(
     _TRANSPORT_METRICS,
     _critic,
     host=_transport,
+    host_seconds=lambda subject: (subject.options.num_transport / 512) ** 3,
     reads="networks",
     applies=in_the_plane,
     text="exact Wasserstein distance W1 between samples; the critic's estimate over D's Lipschitz bounds",
@@ -348,5 +353,6 @@ SPECTRUM = Measurement(
     fields=_spectrum_fields,
     axes=lambda options: {"part": ["real", "imaginary"]},
     host=_spectrum,
+    host_seconds=lambda subject: 1 + 1.5e-4 * _num_params(subject.game),  # some 450 products with the Jacobian
     text="eigenvalues of the game Jacobian and spectral radius of the update (seconds a run: few runs)",
 )

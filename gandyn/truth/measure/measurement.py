@@ -80,6 +80,7 @@ class Measurement:
       axes: (options) -> coordinate values of the fields' axes, where they have any: name -> list.
       host: (`HostView`) -> more of its metrics and fields, run by run, for what only a library on the host solves. What
         `compute` returns and nothing records is for it alone. Taken in depth only.
+      host_seconds: (`Subject`) -> seconds that `host` takes for one run, about: for plans.
       reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize, too),
         "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
       applies: (`Subject`) -> whether there is such a thing; where not, it is absent from the results.
@@ -97,6 +98,7 @@ class Measurement:
     )
     axes: Callable[[Any], Mapping[str, Sequence[Any]]] = lambda options: {}
     host: Callable[[HostView], Mapping[str, Any]] | None = None
+    host_seconds: Callable[[Subject], float] = lambda subject: 0.1
     reads: Literal["networks", "objectives", "all"] = "all"
     applies: Callable[[Subject], bool] = _always
     needs_past: bool = False

@@ -114,12 +114,16 @@ _NOT_READ: dict[str, tuple[str, ...]] = {
 }
 
 
+def not_read(plan: Plan, config: Config) -> tuple[str, ...]:
+    """Fields of a config that none of the plan's measurements reads: configs that differ there share its program."""
+    shares = plan.reads == "networks" and losses_of(config, True)[0] is SHARED
+    return (*_NOT_READ[plan.reads], "loss") if shares else _NOT_READ[plan.reads]
+
+
 def program_game(plan: Plan, game: Game) -> Game:
     """The game as the plan's program takes it: without what none of its measurements reads; leaves may have runs."""
-    fields = _NOT_READ[plan.reads]
-    if plan.reads == "networks" and losses_of(game.config, True)[0] is SHARED:
-        return without(game, (*fields, "loss"), SHARED_NUMBERS)
-    return without(game, fields)
+    fields = not_read(plan, game.config)
+    return without(game, fields, SHARED_NUMBERS if "loss" in fields else {})
 
 
 def program_state(plan: Plan, state: State) -> State:
