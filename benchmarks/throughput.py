@@ -26,12 +26,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gandyn.gan.gan import Config, HParams
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gandyn import truth
+from gandyn import devices, truth
 from gandyn.gan import dynamics, gan, targets
-from gandyn.gan.gan import Config, HParams
-from gandyn import devices
 from gandyn.sweeps import ensemble
 from gandyn.truth.measure import MeasureConfig, Measurement, named
 

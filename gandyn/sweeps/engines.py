@@ -9,10 +9,10 @@ from pathlib import Path
 
 import jax
 
+from gandyn.devices import prepare
 from gandyn.results import checkpoints, locks, store
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, records, training
-from gandyn.sweeps.devices import prepare
 from gandyn.sweeps.folders import schedule_of
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group, Sweep
