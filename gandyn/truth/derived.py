@@ -430,14 +430,20 @@ def _number(of: Callable[..., Any], numbers: HParams) -> float:
 _look_up = jax.jit(best_output.look_up, static_argnums=0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _solved(disc: Callable[..., jax.Array], numbers: HParams, log_ratio: jax.Array) -> jax.Array:
+    """Best outputs at numbers of which no table is at hand."""
+    outputs = best_output.look_up(disc, numbers, best_output.tabulate(disc, numbers), log_ratio)
+    # A number may couple what is separable at its default.
+    return jnp.where(jnp.all(separability.residuals(disc, numbers) <= ROUNDING), outputs, jnp.nan)
+
+
 def _derived_critic(loss: Loss, at: HParams, table: Table) -> Callable[..., jax.Array]:
     """The critic of a loss that gives none: from the table at hand, or from one at other numbers."""
 
     def critic(log_ratio: jax.Array, numbers: HParams | None = None) -> jax.Array:
         if numbers is None:
             return _look_up(loss.disc, at, table, log_ratio)
-        outputs = best_output.look_up(loss.disc, numbers, best_output.tabulate(loss.disc, numbers), log_ratio)
-        # A number may couple what is separable at its default.
-        return jnp.where(jnp.all(separability.residuals(loss.disc, numbers) <= ROUNDING), outputs, jnp.nan)
+        return _solved(loss.disc, HParams(**{name: getattr(numbers, name) for name in loss.numbers}), log_ratio)
 
     return critic
