@@ -47,6 +47,8 @@ class Loss:
       logistic: whether sigmoid(logit) is D's estimate of p / (p + q).
       slope_bound: largest |d gen / d D(G(z))| of a sample over all outputs of D, or (numbers) -> it; NaN where it is
         unbounded.
+      unbounded: whether V has a finite maximum only over bounded D, which a penalty or a constraint is to see to; then
+        there is no best output of a sample.
       aux: whether `disc` and `gen` take `Outputs` in place of logits.
     """
 
@@ -65,6 +67,7 @@ class Loss:
     units: str = "value"
     logistic: bool = False
     slope_bound: float | Callable[[HParams], Any] = math.nan
+    unbounded: bool = False
     aux: bool = False
 
     @property

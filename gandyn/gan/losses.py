@@ -426,6 +426,7 @@ _BUILT_IN = (
         equilibrium=_constant(0.0),
         optimum="W1(p, q) over 1-Lipschitz D (a Kantorovich potential: no function of p/q)",
         reference="Arjovsky et al. 2017, eq. 2; the constraint on D is the penalty's business",
+        unbounded=True,
         zero_sum=True,
         slope_bound=1.0,
     ),

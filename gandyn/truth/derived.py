@@ -101,7 +101,7 @@ class LossTruth:
         """Sentences on what is unsound about the game, or contradicts what the loss claims."""
         found = self._findings
         if isinstance(found, str):
-            declared = self.loss.aux or self.loss.couples or self.loss.pairs
+            declared = self.loss.aux or self.loss.couples or self.loss.pairs or self.loss.unbounded
             return () if declared else (f"{found}; what is meant so says couples=True or pairs=True",)
         why = _why_no_critic(found)
         claims = _of_claims(self.loss, found, self.numbers)
@@ -112,7 +112,7 @@ class LossTruth:
         """Of a loss that is a mean over single samples; of another why it is not."""
         # Asked for while a program is traced, too.
         with jax.ensure_compile_time_eval():
-            reason = why_not_separable(self.loss, self.numbers)
+            reason = _UNBOUNDED if self.loss.unbounded else why_not_separable(self.loss, self.numbers)
             return reason or jax.tree.map(np.asarray, _examine(self.loss, self.numbers))
 
     def at_best(self, real_log_ratios: Any, fake_log_ratios: Any) -> np.ndarray:
@@ -186,6 +186,9 @@ def critic_of(loss: Loss) -> Callable[[jax.Array, HParams], jax.Array] | None:
 def separable(loss: Loss, numbers: HParams) -> bool:
     """Whether D's loss is a mean over single samples, E_p a(s) + E_q b(s); `why_not_separable` says what fails."""
     return not why_not_separable(loss, numbers)
+
+
+_UNBOUNDED = "no finite optimum: V has a maximum over bounded D alone, which is a penalty's or a constraint's business"
 
 
 def why_not_separable(loss: Loss, numbers: HParams) -> str:

@@ -125,7 +125,11 @@ class TestBuiltIn:
         assert "no sum of a loss of real samples and one of fake samples" in truth_of(undeclared).problems[0]
 
     def test_wasserstein(self):
-        truth = truth_of(LOSSES["wasserstein"])
+        declared = truth_of(LOSSES["wasserstein"])
+        assert declared.critic is None
+        assert declared.source.startswith("no finite optimum")
+        assert declared.problems == ()
+        truth = truth_of(dataclasses.replace(LOSSES["wasserstein"], unbounded=False))
         assert truth.critic is None
         assert truth.equilibrium == 0
         assert truth.zero_sum
