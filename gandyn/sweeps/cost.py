@@ -255,7 +255,7 @@ class Calibration(NamedTuple):
 REFERENCE = Calibration(2, 1, Rates(4.5e-12, 7.5e-11, 3.9e-11, 4.9e-10, 6e-9, 1.5e-9, 1.8e-9, 5.7e-8))
 """The machine on which seconds were measured: AMD EPYC, two cores. Of the 56 programs that the rates were fitted to
 (steps of every rule at widths 16 to 512, measurements one by one) they give 0.65 to 1.6 times what these took, 0.97 in
-the middle; of 14 others (tests/sweeps/test_cost.py) 0.7 to 1.6 times."""
+the middle; of 14 others (tests/sweeps/test_cost.py) 0.6 to 1.6 times."""
 
 _CALL = 1e-4
 """Seconds from one call of a program to the next."""
