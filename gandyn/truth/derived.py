@@ -213,13 +213,13 @@ _jitted_residuals = jax.jit(separability.residuals, static_argnums=0)
 def slope_bound(loss: Loss, numbers: HParams) -> jax.Array:
     """The largest |d gen / d D(G(z))| of a sample over all outputs of D, (); NaN where unbounded or unknown.
 
-    As the loss gives it; where that is NaN and gen is a mean over single fake samples, derived: to 1e-6 where it is
+    As the loss gives it; where it does not and gen is a mean over single fake samples, derived: to 1e-6 where it is
     attained at an output of size below 1000. Traced in the numbers.
     """
     bound = loss.slope_bound
-    given = jnp.asarray(bound(numbers) if callable(bound) else bound, jnp.float32)
-    known = not callable(bound) and math.isfinite(bound)
-    return given if known or loss.aux else jnp.where(jnp.isnan(given), _derived_slope_bound(loss.gen, numbers), given)
+    if bound is None:
+        return jnp.full((), jnp.nan) if loss.aux else _derived_slope_bound(loss.gen, numbers)
+    return jnp.asarray(bound(numbers) if callable(bound) else bound, jnp.float32)
 
 
 _jitted_slope_bound = jax.jit(slope_bound, static_argnums=0)

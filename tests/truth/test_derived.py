@@ -40,7 +40,7 @@ SETTING = pytest.mark.parametrize(("name", "numbers"), SETTINGS)
 def bare(name):
     """A built-in loss of which only disc and gen are known."""
     return dataclasses.replace(
-        LOSSES[name], critic=None, equilibrium=None, scale=None, slope_bound=math.nan, zero_sum=False
+        LOSSES[name], critic=None, equilibrium=None, scale=None, slope_bound=None, zero_sum=False
     )
 
 
