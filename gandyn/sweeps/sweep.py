@@ -25,7 +25,7 @@ import numpy as np
 
 from gandyn import checks
 from gandyn.gan import targets
-from gandyn.gan.config import Config, complete, numbers_of
+from gandyn.gan.config import Config, complete, numbers_of, unread
 from gandyn.gan.game import Game
 from gandyn.gan.number import HParams
 from gandyn.gan.step import check
@@ -319,8 +319,7 @@ def _refuse_unread(shared: Mapping[str, Any], settings: Sequence[Setting]) -> No
     read = {name for config in configs for name in numbers_of(config)}
     for name in shared:
         if name not in read and name not in FIELDS:
-            known = (*read, *FIELDS)
-            raise ValueError(f"{name}: no such field, and nothing chosen reads it{checks.nearest(name, known)}")
+            raise ValueError(unread(name, shared[name], sorted(read), FIELDS))
 
 
 def _checked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
