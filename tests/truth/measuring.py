@@ -22,6 +22,7 @@ AFFINE = Config(gen_depth=0, disc_depth=0)
 IDENTITY = np.eye(2)
 
 _init = haste.jit(init)
+_NOT_IN_A_START = ("loss", "penalties", "gradient_norm", "batch_size", "instance_noise")
 
 
 def affine(matrix: Any, offset: Any) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def traced(game: Game) -> Game:
 def start(game: Game, seed: int = 0) -> State:
     """As it starts."""
     key = jax.random.key(seed, impl="threefry2x32")
-    return _init(without(traced(game), ("loss", "penalties")), key)  # which a start does not depend on
+    return _init(without(traced(game), _NOT_IN_A_START), key)
 
 
 def state_of(game: Game, gen: Any, disc: Any = None, seed: int = 0) -> State:
