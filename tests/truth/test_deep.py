@@ -188,7 +188,10 @@ def test_spectrum_is_recorded():
     [
         (lambda: MeasureConfig(deep=("w1",)), "deep: got 'w1'; allowed: value, best_response, coverage"),
         (lambda: MeasureConfig(deep="path"), "deep: got 'path'; allowed: a tuple of"),  # pyright: ignore[reportArgumentType]
-        (lambda: MeasureConfig(measurements=("transport",), deep=()), "measurements: got 'transport'; allowed: in deep"),
+        (
+            lambda: MeasureConfig(measurements=("transport",), deep=()),
+            "measurements: got 'transport'; allowed: in deep",
+        ),
         (lambda: MeasureConfig(measurements=("value", "gap")), "deep: got gap in measurements, too"),
         (lambda: MeasureConfig(num_deep_nodes=100), "num_deep_nodes: got 100; allowed: a power of two"),
         (lambda: MeasureConfig(num_transport=1), "num_transport: got 1; allowed: a whole number of at least 2"),
