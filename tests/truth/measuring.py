@@ -1,6 +1,7 @@
 """One GAN with parameters set by hand, and everything that is measured of it by name."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import haste
@@ -51,8 +52,8 @@ def state_of(game: Game, gen: Any, disc: Any = None, seed: int = 0) -> State:
 
 
 @functools.cache
-def program(plan: Plan):
-    return haste.jit(functools.partial(measure.measure, plan))
+def program(plan: Plan, compiler: Callable):
+    return compiler(functools.partial(measure.measure, plan))
 
 
 def measured(
@@ -61,11 +62,12 @@ def measured(
     options: MeasureConfig = MeasureConfig(),  # noqa: B008 (frozen)
     deep: bool = False,
     past: Past | None = None,
+    compiler: Callable = haste.jit,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics and fields, those of the host among them. In depth without a past: the state is its own."""
     past = Past(state.params, state.params) if deep and past is None else past
     plan, game = measure.plan_of(options, game.target, deep), traced(game)
-    found = program(plan)(
+    found = program(plan, compiler)(
         measure.program_game(plan, game),
         measure.program_state(plan, state),
         past,

@@ -193,6 +193,7 @@ def measure(
     stream = Stream.DEEP if plan.deep else Stream.MEASURE
     losses = losses_of(game.config, plan.reads == "networks")[0]
     view = View(game, state, plan.options, blurs, bits, losses, loss_index, stream, past)
+    metrics, fields = metrics_of(plan, game), fields_of(plan, game)
     subject, found, more = Subject(game, plan.options), {}, {}
     for one in plan.measurements:
         if not one.applies(subject):
@@ -208,10 +209,10 @@ def measure(
         found |= own
     # One array rather than two dozen: over many runs it compiles faster.
     nan = jnp.full((), jnp.nan, jnp.float32)
-    stacked = [jnp.asarray(found.get(name, nan)).astype(jnp.float32) for name in metrics_of(plan, game)]
+    stacked = [jnp.asarray(found.get(name, nan)).astype(jnp.float32) for name in metrics]
     return Measured(
         jnp.stack(stacked) if stacked else jnp.zeros((0,), jnp.float32),
-        {name: found[name] for name in fields_of(plan, game) if name in found},
+        {name: found[name] for name in fields if name in found},
         more,
     )
 
