@@ -27,7 +27,7 @@ from gandyn.results import checkpoints, locks, manifest, status, store
 from gandyn.results.manifest import Progress
 from gandyn.results.reading import open_recorded
 from gandyn.results.writer import Writer
-from gandyn.sweeps import runner, sweep_file, training
+from gandyn.sweeps import engines, sweep_file, training
 
 FILE = """
 num_steps = 40
@@ -129,7 +129,7 @@ def content(out):
             found[index, name] = np.asarray(array[...]).tobytes()
         assert writer.recorded(index).all()
         assert writer.progress(index).status == "complete"
-        folder = runner.checkpoint_folder(writer, index)
+        folder = engines.checkpoint_folder(writer, index)
         (step,) = (int(entry.name) for entry in folder.iterdir())
         assert step == group.spec.steps[-1]
         with checkpoints.opened(folder, "") as kept:
@@ -455,7 +455,7 @@ def sweep():
 
 TINY = {
     "num_steps": 40, "measure_every": 10, "deep_every": 20, "seeds": "0:2", "num_modes": 4, "gen_width": 4,
-    "disc_width": 4, "batch_size": 8, "cheap": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
+    "disc_width": 4, "batch_size": 8, "measurements": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
 }  # fmt: skip
 
 
