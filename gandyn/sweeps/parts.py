@@ -101,7 +101,7 @@ def described(config: Config) -> str:
 
 
 def module_fields(module: nn.Module) -> dict[str, Any]:
-    """A module's own fields, as JSON has them: what is no number, text or list of them by its repr, without addresses."""
+    """A module's own fields, as JSON has them; what it does not have, a function say, by its name."""
     found = {}
     for field in dataclasses.fields(module):
         if field.name not in ("parent", "name"):
@@ -266,7 +266,7 @@ def _of_optimizer(optimizer: Optimizer) -> list[Any]:
 def _of_network(module: nn.Module) -> list[Any]:
     def applied(key: jax.Array, x: jax.Array) -> Any:
         labels = {"labels": jnp.zeros(4, jnp.int32)} if "labels" in networks.accepted(type(module)) else {}
-        return module.init_with_output(key, x, **labels)
+        return nn.init_with_output(lambda own, *given, **named: own(*given, **named), module)(key, x, **labels)
 
     # Whether it is G's or D's, and of what points, it need not know: of two numbers it can be both.
     key = jax.random.key(0, impl="threefry2x32")
@@ -282,7 +282,7 @@ def _of_measurement(one: Measurement) -> list[Any]:
     key = jax.random.key(0, impl="threefry2x32")
     state = jax.eval_shape(init, game, key)
     past = measure.Past(state.params, state.params)
-    bits = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
+    bits: Any = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
 
     def taken(state: Any, past: Any) -> Any:
         return measure.measure(plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), bits)
@@ -360,7 +360,7 @@ def _add(found: Using, value: Any) -> None:
     if kind == "network":
         found.networks.setdefault(type(value).__name__, []).append(value)
         return
-    name = target_name(value) if kind == "target" else value.name
+    name = target_name(value) if kind == "target" else value.name  # pyright: ignore
     if found.named[kind].setdefault(name, value) is not value:
         raise ValueError(f"using: two parts of kind {kind} are named {name!r}; allowed: one of each")
 

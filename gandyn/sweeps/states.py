@@ -130,7 +130,7 @@ class Start(NamedTuple):
       origins: where they come from, one text a run.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     origins: list[str]
 
     def of(self, run: int) -> "Start":

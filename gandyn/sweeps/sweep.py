@@ -390,12 +390,12 @@ def _builder(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Setting
 
     def build(cell: Mapping[str, Any]) -> Setting:
         try:
-            fields = {**shared, **cell}
-            of = lambda names: {name: value for name, value in fields.items() if name in names}  # noqa: E731
+            given = {**shared, **cell}
+            of = lambda names: {name: value for name, value in given.items() if name in names}  # noqa: E731
             text = lambda names: repr([(n, _key(v)) for n, v in cell.items() if n in names])  # noqa: E731
             target = part(_target, of(_TARGET), ("target", text(_TARGET)))
             config = part(_config, of(_CONFIG), ("config", text(_CONFIG)))
-            numbers = {name: value for name, value in fields.items() if name not in _TARGET | _CONFIG}
+            numbers = {name: value for name, value in given.items() if name not in _TARGET | _CONFIG}
             declared = numbers_of(config)
             # What all settings share may be read by some of them alone.
             numbers = {name: value for name, value in numbers.items() if name in declared or name in cell}
@@ -433,7 +433,8 @@ def _target(target: Any = "ring", **options: Any) -> Target:
 
 
 def _config(**fields: Any) -> Config:
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Config(**given)
 
 
 def _hparams(**fields: Any) -> HParams:

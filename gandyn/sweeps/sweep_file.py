@@ -75,7 +75,7 @@ def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         # A key of that name with no table behind it is the name of the target.
         own = value if name in _TABLES and isinstance(value, dict) else {name: value}
         for key, entry in own.items():
-            # Which numbers a person's own parts have is known later; in [target], [config], [measure] there are none.
+            # Which numbers a person's own parts have is known later; [target], [config], [measure] hold none.
             fields = {"target": sweep.TARGET_FIELDS, "config": sweep.CONFIG_FIELDS, "measure": MEASURE_FIELDS}
             known = fields.get(name, _KNOWN) if own is value else _KNOWN
             if key not in known and (known is not _KNOWN or isinstance(entry, str | list | dict)):

@@ -164,7 +164,7 @@ def _solved_for_disc(game: Any, blocks: _Blocks, right: Any) -> Any:
 
 
 def _follow_the_ridge(game: Any, state: Any, key: jax.Array) -> Any:
-    """Simultaneous; D also moves by h_gen (J_dd + damping)^-1 J_dg xi_gen, which keeps it on the ridge of its best responses."""
+    """Simultaneous; D also moves by h_gen (J_dd + damping)^-1 J_dg xi_gen, along the ridge of its best responses."""
     batch = game.draw(state, key)
     here = game.field(state.params, state.stats, batch)
     blocks = _blocks(game, state, batch)
@@ -176,7 +176,7 @@ def _follow_the_ridge(game: Any, state: Any, key: jax.Array) -> Any:
 
 
 def _stackelberg(game: Any, state: Any, key: jax.Array) -> Any:
-    """Simultaneous, G along its total derivative xi_gen - J_dg^T (J_dd + damping)^-T d L_gen / d w_disc, D following it."""
+    """Simultaneous; G along its total derivative, xi_gen - J_dg^T (J_dd + damping)^-T d L_gen / d w_disc."""
     batch = game.draw(state, key)
     here = game.field(state.params, state.stats, batch)
     blocks = _blocks(game, state, batch)

@@ -71,11 +71,11 @@ def _best_response(game: Any, state: Any, key: jax.Array) -> Any:
 
 
 def replay_pool(size: int = 1024) -> Rule:
-    """D first, on fakes of which half are old ones from a pool; then G, as ever (Shrivastava et al. 2017, section 2.3).
+    """D first, on fakes half of which are old ones from a pool; then G. (Shrivastava et al. 2017, section 2.3.)
 
-    At every step half of D's fakes are replaced by as many from a pool of `size` old ones, drawn with replacement, and
-    as many of the new ones take random places in the pool; it starts with samples of the first G. Not for labels: a pool
-    would mix them.
+    At every step half of D's fakes are replaced by as many from a pool of `size` old ones, drawn with replacement,
+    and as many of the new ones take random places in the pool; it starts with samples of the first G. Not for labels: a
+    pool would mix them.
     """
 
     def init(game: Any, params: Any) -> jax.Array:

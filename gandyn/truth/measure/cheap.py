@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from gandyn import truth
 from gandyn.gan.loss import Outputs
+from gandyn.gan.targets import GaussianMixture
 from gandyn.truth import quality
 from gandyn.truth.coverage import CONVENTIONS, coverage, label_accuracy
 from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, in_the_plane
@@ -126,7 +127,8 @@ def _coverage_fields(subject: Subject) -> Mapping[str, FieldSpec]:
 
 def _coverage(view: View, key: jax.Array) -> Mapping[str, Any]:
     """Coverage of G's samples and of as many real ones, and of each mode."""
-    game, target, state = view.game, view.game.target, view.state
+    game, state = view.game, view.state
+    target: Any = game.target  # a mixture, as is every target whose modes are counted
     convention, num_classes = CONVENTIONS[view.options.convention], game.config.num_classes
     uniform, drawn = view.drawn
     sampled = {"": view.samples, "_real": target.transform(uniform[:, : target.num_uniforms])}
@@ -195,7 +197,7 @@ COVERAGE = Measurement(
     _coverage,
     fields=_coverage_fields,
     reads="networks",
-    applies=lambda subject: subject.num_modes > 0,
+    applies=lambda subject: subject.num_modes > 0 and isinstance(subject.game.target, GaussianMixture),
     text="modes, high quality, mode TV, reverse KL, beside real samples; mass, std and offset of each mode",
 )
 SAMPLES = Measurement(

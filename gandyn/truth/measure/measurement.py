@@ -81,8 +81,8 @@ class Measurement:
       host: (`HostView`) -> more of its metrics and fields, run by run, for what only a library on the host solves. What
         `compute` returns and nothing records is for it alone. Taken in depth only.
       host_seconds: (`Subject`) -> seconds that `host` takes for one run, about: for plans.
-      reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize, too),
-        "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
+      reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize,
+        too), "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
       applies: (`Subject`) -> whether there is such a thing; where not, it is absent from the results.
       needs_past: whether it compares with the parameters at the last deep measurement (`View.past`).
       text: what is measured, in one line.

@@ -13,7 +13,7 @@ from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State, Stream
 from gandyn.truth.measure import cheap
 from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject
-from gandyn.truth.measure.options import MeasureConfig, of_names
+from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, of_names
 from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Blurs, Past, View, losses_of, node_bits
 
 
@@ -88,8 +88,16 @@ def _gathered(plan: Plan, game: Game, what: str) -> dict[str, Any]:
             raise ValueError(
                 f"measurement {one.name!r}: {', '.join(sorted(twice))}: another measurement records it, too"
             )
-        found |= own
+        found |= {name: _marked(one, spec) for name, spec in own.items()} if what == "metrics_of" else own
     return found
+
+
+def _marked(one: Measurement, attrs: Mapping[str, str]) -> Mapping[str, str]:
+    """The attributes of a metric, with the measurement that a person brought beside them."""
+    return attrs if one.name in _BUILT_IN else {**attrs, "measurement": one.name}
+
+
+_BUILT_IN = (*MEASUREMENTS, *(one.name for one in (cheap.LOSSES, cheap.SAMPLES, cheap.SURFACE)))
 
 
 def axes_of(plan: Plan, game: Game) -> dict[str, list]:

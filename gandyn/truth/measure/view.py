@@ -177,7 +177,8 @@ def log_ratios(
     if nodes.labels is None:
         ratios = against(game.target, None)
     else:
-        of_class = lambda label: against(game.target.of_class(label, config.num_classes), label)  # noqa: E731
+        of_classes: Any = game.target  # labels are of targets with modes alone
+        of_class = lambda label: against(of_classes.of_class(label, config.num_classes), label)  # noqa: E731
         each = jax.lax.map(of_class, jnp.arange(config.num_classes))
         ratios = jnp.take_along_axis(each, nodes.labels[None, None, :], axis=0)[0]
     return ratios.reshape(-1, *nodes.logits.shape, config.packing)
