@@ -50,7 +50,7 @@ def numbers_of(value: Any) -> Mapping[str, Number]:
 
 
 def module_fields(module: nn.Module) -> dict[str, Any]:
-    """A module's own fields as JSON has them: what is no number, text or list of them by its repr, without addresses."""
+    """A module's own fields as JSON has them: what is no number, text or list of them by its name or repr."""
     found = {}
     for field in dataclasses.fields(module):
         if field.name not in ("parent", "name"):

@@ -1,8 +1,9 @@
 """Whatever befalls a sweep - kills, signals, full disks, damaged files - it ends with the bits of one that ran through.
 
 The sweep trains two configurations, in two groups, for three seeds; it is measured in depth, with the path since the
-last time, and keeps samples; then it is extended by a seed and by steps. The commands run in processes of their own,
-with programs compiled in haste and kept between them.
+last time, and keeps samples; its update rule, its penalty and the average of G remember what was before. Then it is
+extended by a seed and by steps. The commands run in processes of their own, with programs compiled in haste and kept
+between them.
 """
 
 import contextlib
@@ -40,6 +41,10 @@ gen_width = 8
 disc_width = 8
 batch_size = 16
 track_path = true
+rule = "past_extragradient"
+lookahead = 3
+penalties = ["lecam"]
+gen_average = "uniform"
 deep = ["transport", "path"]
 num_nodes = 16
 num_density_nodes = 64
@@ -455,7 +460,8 @@ def sweep():
 
 TINY = {
     "num_steps": 40, "measure_every": 10, "deep_every": 20, "seeds": "0:2", "num_modes": 4, "gen_width": 4,
-    "disc_width": 4, "batch_size": 8, "measurements": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
+    "disc_width": 4, "batch_size": 8, "rule": "past_extragradient", "lookahead": 3, "penalties": ["lecam"],
+    "gen_average": "ema", "measurements": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
 }  # fmt: skip
 
 

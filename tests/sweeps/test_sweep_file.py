@@ -70,8 +70,8 @@ CORPUS = [
     HEAD + HEAD_OF_MEASURE + '[target]\ntarget = "mixture"\nmeans = [0.0, 1.0, 2.5, -1.0]\nstds = [0.1, 0.2]\n'
     "weights = [1, 3]\n[config]\nnum_classes = 2\n[product]\nweights = [[1, 2], [2, 1]]\n",
     HEAD + 'deep_every = 4\n[target]\ntarget = "random"\nlayout_seed = 3\nnum_modes = 4\nstd = 0.1\n' + HEAD_OF_MEASURE
-    + 'measurements = ["value"]\ndeep = ["best_response_deep", "path"]\ndeep_bandwidths = [0.4, 0.8]\nnum_deep_nodes = 64\n'
-    "num_transport = 64\nnum_deep_density_nodes = 1024\nkeep_samples = 10\nkeep_surface = 4\n",
+    + 'measurements = ["value"]\ndeep = ["best_response_deep", "path"]\ndeep_bandwidths = [0.4, 0.8]\n'
+    "num_deep_nodes = 64\nnum_transport = 64\nnum_deep_density_nodes = 1024\nkeep_samples = 10\nkeep_surface = 4\n",
 ]  # fmt: skip
 
 WORDS = [
