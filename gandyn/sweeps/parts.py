@@ -262,9 +262,9 @@ def missing(recorded: Sequence[Mapping[str, Any]], using: Using) -> list[str]:
     lines = []
     for entry in recorded:
         kind, name = entry["kind"], entry["name"]
-        own = name.partition("{")[0]
-        if kind == "network" and own not in using.networks:
-            lines.append(f"network {own}")
+        if kind == "network" and isinstance(_network(name, using), str):
+            own = name.partition("{")[0]
+            lines.append(f"network {name if own in using.networks else own}")
         elif kind != "network" and name not in using.named[kind]:
             lines.append(f"{kind} {name!r}")
     return list(dict.fromkeys(lines))
