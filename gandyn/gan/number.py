@@ -132,18 +132,12 @@ def gathered(parts: Iterable[tuple[str, Mapping[str, Number]]]) -> dict[str, Num
 
 
 def filled(declared: Mapping[str, Number], given: HParams) -> HParams:
-    """`given` with the defaults of what is left out, in declared order.
+    """`given`, of declared names, with the defaults of what is left out, in declared order.
 
     Raises:
-      ValueError: a name that is not declared, or a value out of its range. Arrays and tracers are not looked into.
+      ValueError: a value out of its range. Arrays and tracers are not looked into.
     """
     numbers = given.as_dict()
-    for name in numbers:
-        if name not in declared:
-            raise ValueError(
-                f"{name}: got {numbers[name]!r:.100}, and nothing chosen reads it{checks.nearest(name, declared)}; "
-                f"allowed here: {', '.join(declared)}"
-            )
     for name, value in numbers.items():
         if not isinstance(value, jax.Array):
             declared[name].check(name, value)

@@ -257,6 +257,24 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
+_AT_HAND: dict[tuple[str, str, str], Any] = {}
+"""Parts that this process has trained with, by kind, name and fingerprint."""
+
+
+def remember(parts: Iterable[Part], recorded: Iterable[Mapping[str, Any]]) -> None:
+    """Keeps parts, beside what is recorded of them, for who only reads what they made (`at_hand`)."""
+    values = {(part.kind, part.name): part.value for part in parts}
+    for entry in recorded:
+        _AT_HAND[entry["kind"], entry["name"], entry["fingerprint"]] = values[entry["kind"], entry["name"]]
+
+
+def at_hand(recorded: Iterable[Mapping[str, Any]], using: Using) -> list[Any]:
+    """The recorded parts that are not handed in, as far as this process has trained with the very same."""
+    wanted = [entry for entry in recorded if missing([entry], using)]
+    keys = ((entry["kind"], entry["name"], entry["fingerprint"]) for entry in wanted)
+    return [_AT_HAND[key] for key in keys if key in _AT_HAND]
+
+
 def missing(recorded: Sequence[Mapping[str, Any]], using: Using) -> list[str]:
     """The recorded parts that were not handed in, one line each."""
     lines = []

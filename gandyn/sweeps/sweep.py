@@ -25,7 +25,7 @@ import numpy as np
 
 from gandyn import checks
 from gandyn.gan import targets
-from gandyn.gan.config import Config, complete, declarations, numbers_of
+from gandyn.gan.config import Config, complete, declarations, numbers_of, unread
 from gandyn.gan.game import Game
 from gandyn.gan.number import HParams
 from gandyn.gan.step import check
@@ -328,8 +328,7 @@ def _refuse_unread(shared: Mapping[str, Any], settings: Sequence[Setting]) -> No
     read = {name for config in configs for name in numbers_of(config)}
     for name in shared:
         if name not in read and name not in FIELDS:
-            known = (*read, *FIELDS)
-            raise ValueError(f"{name}: no such field, and nothing chosen reads it{checks.nearest(name, known)}")
+            raise ValueError(unread(name, shared[name], sorted(read), FIELDS))
 
 
 def _checked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -400,8 +399,7 @@ def _builder(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Setting
             # What all settings share may be read by some of them alone.
             numbers = {name: value for name, value in numbers.items() if name in declared or name in cell}
             for name in numbers.keys() - declared.keys():
-                near = checks.nearest(name, (*declared, *NUMBERS, *FIELDS)) if name not in NUMBERS else ""
-                raise ValueError(f"{name}: got {numbers[name]!r:.100}, and nothing chosen reads it{near}")
+                raise ValueError(unread(name, numbers[name], declared, FIELDS))
             hparams = part(_hparams, numbers, ("hparams", repr(numbers)))
             return Setting(
                 "", target, config, part(complete, {"config": config, "hparams": hparams}, (config, hparams))

@@ -337,8 +337,17 @@ GO_ON = {
 }
 
 
+def test_states_are_loaded_with_the_parts_that_this_process_trained_with(whole, mine, monkeypatch):
+    assert gandyn.load_states(whole, 0).generate(np.zeros((3, 2), np.float32)).shape == (3, 2)
+    monkeypatch.setattr(parts, "_AT_HAND", {})
+    with pytest.raises(MissingPartsError):
+        gandyn.load_states(whole, 0)
+    assert gandyn.load_states(whole, 0, using=[mine]).game.config.loss is mine.mine
+
+
 @pytest.mark.parametrize("how", GO_ON)
-def test_what_is_missing_is_listed_and_nothing_is_touched(how, whole, mine):
+def test_what_is_missing_is_listed_and_nothing_is_touched(how, whole, mine, monkeypatch):
+    monkeypatch.setattr(parts, "_AT_HAND", {})
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
     with pytest.raises(MissingPartsError, match="parts that are not at hand") as caught:
         GO_ON[how](whole)

@@ -122,10 +122,13 @@ class TestExpand:
             # Which numbers there are is known only once the parts are chosen.
             (
                 lambda: [sweep.product(los=["hinge"])],
-                "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?) (in the setting los='hinge')",
+                "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?); allowed here: lr_gen",
             ),
             (lambda: [[{"lr_gne": 0.1}]], "lr_gne: got 0.1, and nothing chosen reads it (did you mean 'lr_gen'?)"),
-            (lambda: [[{"loss": "hinge"}, {"clip_bound": 0.1}]], "clip_bound: got 0.1, and nothing chosen reads it"),
+            (
+                lambda: [[{"loss": "hinge"}, {"clip_bound": 0.1}]],
+                "clip_bound: got 0.1, and nothing chosen reads it; it is read by penalty clip",
+            ),
             (lambda: [sweep.product(lr_gen=[0.1, 0.1])], "product: lr_gen: got 0.1 twice; allowed: distinct values"),
             (lambda: [sweep.product(lr_gen=[])], "product: lr_gen: got []; allowed: a list of values, at least one"),
             (lambda: [sweep.zipped(lr_gen=[1, 1], std=[2, 2])], "zip: lr_gen, std: got [1, 2] twice"),

@@ -352,7 +352,7 @@ class TestOverrides:
     ("text", "message"),
     [
         # What is no list and no text may be a number of some part.
-        ("batchsize = 3", "batchsize: no such field, and nothing chosen reads it (did you mean 'batch_size'?)"),
+        ("batchsize = 3", "batchsize: got 3, and nothing chosen reads it (did you mean 'batch_size'?)"),
         ("los = 'hinge'", "file: unknown key 'los' (did you mean 'loss'?)"),
         ("[measure]\nlr_gen = 1", "file: unknown key 'lr_gen'"),
         ("lr_gen = 'fast'", "lr_gen: got 'fast'; allowed: a number"),
@@ -373,7 +373,7 @@ class TestOverrides:
             "zip: got lists of lengths {'lr_gen': 2, 'lr_disc': 1}; allowed: one",
         ),
         ("[product]\nseeds = ['0:2', '2:4']", "file: product: seeds: holds for the whole sweep; allowed: at the top"),
-        ("[[recipe]]\nlos = 'hinge'", "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?) (in the s"),
+        ("[[recipe]]\nlos = 'hinge'", "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?); allowed "),
         ("[[recipe]]\nrecipe = 3", "recipe: got 3; allowed: a text"),
         ("[[recipe]]\nrecipe = 'a'\n[[recipe]]\nrecipe = 'a'", "recipe: got 'a' twice; allowed: distinct values"),
         ("[[recipe]]\nloss = 'hinge'\n[product]\nloss = ['minimax']", "loss: varies in two grids; allowed: in one"),
