@@ -7,7 +7,7 @@ A part is a name (a key of `LOSSES`, `PENALTIES`, `RULES`, ...) or an object: a 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import flax.linen as nn
@@ -397,7 +397,19 @@ def complete(config: Config, hparams: HParams) -> HParams:
     Raises:
       ValueError: a number that no chosen part reads, or one out of its range.
     """
-    return filled(numbers_of(config), hparams)
+    declared = numbers_of(config)
+    for name, value in hparams.as_dict().items():
+        if name not in declared:
+            raise ValueError(unread(name, value, declared))
+    return filled(declared, hparams)
+
+
+def unread(name: str, value: Any, declared: Iterable[str], fields: Iterable[str] = ()) -> str:
+    """Why a number is refused that none of the chosen parts declares: which do, or the nearest name or field."""
+    readers = [part for part, numbers in declarations().items() if name in numbers]
+    hint = f"it is read by {', '.join(readers)}" if readers else f"allowed here: {', '.join(declared)}"
+    near = "" if readers else checks.nearest(name, [*declared, *fields])
+    return f"{name}: got {value!r:.100}, and nothing chosen reads it{near}; {hint}"
 
 
 # ---- what makes no sense

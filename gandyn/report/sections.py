@@ -243,7 +243,7 @@ _COMPANIONS = ("_se", "_real", "_floor")
 
 
 def undrawn(results: xr.Dataset) -> list[str]:
-    """The metrics of a person's own measurements that no figure and no table shows, less companions of other metrics."""
+    """The metrics of a person's own measurements that no figure and no table shows, less companions of others."""
     drawn = set(tables.METRICS).union(*(getattr(vars(plots)[name], "draws", ()) for name in plots.__all__))
     metrics = [
         str(name) for name, x in results.data_vars.items() if x.dims == ("run", "step") and "measurement" in x.attrs

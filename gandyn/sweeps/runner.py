@@ -130,6 +130,7 @@ def run_sweep(
         "coverage_convention": sweep_.measure_config.convention,
         "parts": parts.record(sweep_.parts),
     }
+    parts.remember(sweep_.parts, metadata["parts"])
     groups = dict(enumerate(plan.groups))
     arrays = {index: start.arrays for index, start in starts.items()}
     if out is None:
