@@ -224,6 +224,7 @@ def test_what_is_not_as_declared_is_refused(case):
     [
         (lambda: mine(name="my own"), "measurement: got the name 'my own'"),
         (lambda: mine(metrics={"mine": {"units": 1}}), "measurement 'mine': 'mine': got {'units': 1}; allowed: texts"),
+        (lambda: mine(reads="nets"), "reads: got 'nets'; allowed: networks, objectives, all"),
         (
             lambda: mine(metrics={"mine": {"failed": "nothing"}}),
             "measurement 'mine': mine: got failed='nothing'; allowed: a number as text",
@@ -243,9 +244,16 @@ def test_refusals(wrong, message):
     assert message in str(caught.value)
 
 
-def test_two_that_record_one_metric_are_refused_before_anything_runs():
-    options = dataclasses.replace(QUICK, measurements=(mine(), mine(name="other")))
-    with pytest.raises(ValueError, match="measurement 'other': mine: another measurement records it, too"):
+@pytest.mark.parametrize(
+    ("often", "deep", "message"),
+    [
+        ((mine(), mine(name="other")), (), "measurement 'other': mine: another measurement records it, too"),
+        ((mine(),), (mine(name="other"),), "deep: mine: a measurement that is taken often records it, too"),
+    ],
+)
+def test_two_that_record_one_metric_are_refused_before_anything_runs(often, deep, message):
+    options = dataclasses.replace(QUICK, measurements=often, deep=deep)
+    with pytest.raises(ValueError, match=message):
         gandyn.run(RING, SMALL, num_steps=2, measure_every=1, measure_config=options, progress=False)
 
 
