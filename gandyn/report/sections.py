@@ -184,8 +184,8 @@ def spectrum(results: xr.Dataset) -> Section | None:
 
 
 def samples_over_training(results: xr.Dataset) -> Section | None:
-    """Samples of two runs that differ most; None where no run has any."""
-    if "samples" not in results:
+    """Samples of two runs that differ most; None where no run has any in the plane."""
+    if "samples" not in results or "xy" not in results["samples"].dims:
         return None
     try:
         runs = plots.pick_covering_and_collapsed(results)

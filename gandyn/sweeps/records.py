@@ -77,7 +77,7 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
     if setting.game.num_modes:
         best = _best_losses(setting, truth)
         constants |= {
-            "target_means": (("mode", "xy"), target.mode_means, in_data),
+            "target_means": (("mode", *measure.axes_of_points(setting.game.event_shape)), target.mode_means, in_data),
             "target_stds": (("mode",), target.mode_stds, in_data),
             "target_weights": (("mode",), target.mode_weights, {}),
             "best_loss_disc": (("mode",), best[0], in_loss),

@@ -44,16 +44,24 @@ def _logistic_disc_of_outputs(real: Outputs, fake: Outputs, numbers: HParams) ->
     return _logistic_disc(real.logits, fake.logits, numbers)
 
 
+def _sown(outputs: Outputs, name: str) -> jax.Array:
+    if name not in outputs.aux:
+        found = ", ".join(outputs.aux) or "nothing"
+        raise ValueError(f"disc: got one that sows {found}; allowed with this loss: one that sows {name} into 'aux'")
+    return outputs.aux[name]
+
+
 def _feature_matching_gen(real: Outputs, fake: Outputs, numbers: HParams) -> jax.Array:
     """|E f(x) - E f(G(z))|^2, f the last hidden features of D."""
-    apart = jnp.mean(real.aux["features"], axis=0) - jnp.mean(fake.aux["features"], axis=0)
+    apart = jnp.mean(_sown(real, "features"), axis=0) - jnp.mean(_sown(fake, "features"), axis=0)
     return jnp.sum(apart**2)
 
 
 def _cross_entropy(outputs: Outputs) -> jax.Array:
     """-E log of the share that the head gives to the sample's label."""
-    assert outputs.labels is not None
-    log_shares = jax.nn.log_softmax(outputs.aux["class_logits"])
+    if outputs.labels is None:
+        raise ValueError("num_classes: got 0; allowed with a loss that reads labels: at least 2")
+    log_shares = jax.nn.log_softmax(_sown(outputs, "class_logits"))
     return -jnp.mean(jnp.take_along_axis(log_shares, outputs.labels[:, None], axis=1))
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gandyn import checks
 from gandyn.gan import sampling
 from gandyn.gan.number import Number
 from gandyn.gan.rules.rule import Rule
@@ -77,8 +78,13 @@ def replay_pool(size: int = 1024) -> Rule:
     and as many of the new ones take random places in the pool; it starts with samples of the first G. Not for labels: a
     pool would mix them.
     """
+    checks.whole("size", size)
 
     def init(game: Any, params: Any) -> jax.Array:
+        if game.config.num_classes:
+            raise ValueError(
+                f"num_classes: got {game.config.num_classes}; allowed with replay_pool (it would mix the labels): 0"
+            )
         return jnp.zeros((size, *game.event_shape))
 
     def step(game: Any, state: Any, key: jax.Array) -> Any:

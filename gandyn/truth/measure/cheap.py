@@ -14,7 +14,7 @@ from gandyn.gan.loss import Outputs
 from gandyn.gan.targets import GaussianMixture
 from gandyn.truth import quality
 from gandyn.truth.coverage import CONVENTIONS, coverage, label_accuracy
-from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, in_the_plane
+from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, axes_of_points, in_the_plane
 from gandyn.truth.measure.view import View, generate, jensen_shannon, judged
 
 _LOSS_METRICS: dict[str, Attributes] = {
@@ -169,10 +169,8 @@ def _surface_axes(options: Any) -> Mapping[str, list[float]]:
 
 
 def _samples_fields(subject: Subject) -> Mapping[str, FieldSpec]:
-    plane = subject.event_shape == (2,)
-    axes = ("xy",) if plane else tuple(f"sample_{i}" for i in range(len(subject.event_shape)))
-    shape = (subject.options.keep_samples, *subject.event_shape)
-    return {"samples": FieldSpec(("sample", *axes), shape, {"long_name": "generated samples", "units": "data"})}
+    axes, shape = ("sample", *axes_of_points(subject.event_shape)), (subject.options.keep_samples, *subject.event_shape)
+    return {"samples": FieldSpec(axes, shape, {"long_name": "generated samples", "units": "data"})}
 
 
 LOSSES = Measurement("losses", _LOSS_METRICS, _losses, reads="networks", text="what a training log shows: always taken")

@@ -8,6 +8,7 @@ from gandyn import checks
 from gandyn.truth.coverage import CONVENTIONS
 from gandyn.truth.measure import cheap as cheap_ones
 from gandyn.truth.measure import deep as deep_ones
+from gandyn.truth.measure import extra
 from gandyn.truth.measure.measurement import Measurement
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -23,6 +24,8 @@ MEASUREMENTS: dict[str, Measurement] = {
         deep_ones.QUALITY,
         deep_ones.PATH,
         deep_ones.SPECTRUM,
+        extra.VALID_JSD,
+        extra.LOG_LIKELIHOOD,
     )
 }
 """Those that can be asked for by name. The losses are always recorded; samples and surfaces where asked for by size."""
