@@ -38,8 +38,12 @@ def _protocol(target: Any) -> str:
     targets.check(target)
     for path, leaf in jax.tree_util.tree_leaves_with_path(target):
         if getattr(leaf, "dtype", None) != np.float32:
-            name = jax.tree_util.keystr(path) or "target: it is no pytree (jax.tree_util.register_dataclass makes it one)"
-            raise AssertionError(f"{name}: got {type(leaf).__name__} {getattr(leaf, 'dtype', '')}; allowed: float32 arrays")
+            name = (
+                jax.tree_util.keystr(path) or "target: it is no pytree (jax.tree_util.register_dataclass makes it one)"
+            )
+            raise AssertionError(
+                f"{name}: got {type(leaf).__name__} {getattr(leaf, 'dtype', '')}; allowed: float32 arrays"
+            )
     scale, (center, half) = target.scale(), target.box()
     chex.assert_shape([scale, half], ())
     chex.assert_shape(center, target.event_shape)
@@ -111,7 +115,9 @@ class _Cells:
         points = np.stack([x, y], axis=-1).reshape(_COARSE, -1, 2).astype(np.float32)
         logs = np.asarray(jax.lax.map(density.log_prob, jnp.asarray(points)), np.float64)
         if np.any(np.isnan(logs) | (logs == np.inf)):
-            raise AssertionError("log_prob: got NaN or +inf in the box; allowed: finite, or -inf where there is no mass")
+            raise AssertionError(
+                "log_prob: got NaN or +inf in the box; allowed: finite, or -inf where there is no mass"
+            )
         inner = self.fine // _COARSE
         return np.exp(logs).reshape(_COARSE, inner, _COARSE, inner).sum(axis=(1, 3)) * (2 * self.half / self.fine) ** 2
 
@@ -137,7 +143,9 @@ class _Cells:
 def _integrates(target: Any) -> str:
     mass = _Cells(target, _FINE).masses(target).sum()
     if not abs(mass - 1) <= 0.01:
-        raise AssertionError(f"log_prob: got a density that integrates to {mass:.4g} on its box; allowed: 1, within 1 %")
+        raise AssertionError(
+            f"log_prob: got a density that integrates to {mass:.4g} on its box; allowed: 1, within 1 %"
+        )
     return f"{mass:.4f}"
 
 

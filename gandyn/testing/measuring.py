@@ -48,7 +48,13 @@ class _Moment:
 
     def lowered(self, state: State) -> Any:
         """The measuring program and its arguments, as sweeps have them."""
-        return _taken, (self.plan, self._game(), measure.program_state(self.plan, state), self._past(state), *self._rest())
+        return _taken, (
+            self.plan,
+            self._game(),
+            measure.program_state(self.plan, state),
+            self._past(state),
+            *self._rest(),
+        )
 
     def taken(self, state: State) -> measure.Measured:
         """What it gives."""

@@ -86,7 +86,9 @@ def _assert_gradient(name: str, function: Callable[..., Any], *arguments: Any) -
     try:
         check_grads(function, arguments, order=1, modes=("rev",), atol=1e-2, rtol=1e-2, eps=1e-2)
     except AssertionError as error:
-        told = " ".join(line.strip() for line in str(error).splitlines() if line.strip().startswith(("ACTUAL", "DESIRED")))
+        told = " ".join(
+            line.strip() for line in str(error).splitlines() if line.strip().startswith(("ACTUAL", "DESIRED"))
+        )
         raise AssertionError(
             f"gradient of {name}: got another one than finite differences ({told[:200]}); one that is stopped on "
             'purpose: without=("gradients",)'
@@ -166,7 +168,9 @@ def _loss_truth(loss: Loss) -> str:
     wrong = [problem for problem in found.problems if problem.startswith(_CONTRADICTS) or problem.endswith(_UNDECLARED)]
     if loss.pairs and not loss.aux:
         numbers = _arrays(loss.defaults)
-        here, there = (float(loss.disc(_REAL + shift, _FAKE + shift, numbers)) for shift in (np.float32(0), np.float32(1)))
+        here, there = (
+            float(loss.disc(_REAL + shift, _FAKE + shift, numbers)) for shift in (np.float32(0), np.float32(1))
+        )
         if not np.isclose(here, there, rtol=1e-4):
             wrong.append("pairs: disc changes when a constant is added to all outputs")
     bound, steepest = found.slope_bound, 0.0
@@ -385,7 +389,9 @@ def _equal_by_its_fields(module: nn.Module) -> None:
     try:
         same = again == module and hash(again) == hash(module)
     except TypeError as error:
-        raise AssertionError(f"{error}: allowed: fields that can be hashed, such as numbers, texts and tuples") from None
+        raise AssertionError(
+            f"{error}: allowed: fields that can be hashed, such as numbers, texts and tuples"
+        ) from None
     if not same:
         raise AssertionError("a copy with the same fields is not equal to it: each would be compiled anew")
 
