@@ -6,17 +6,19 @@ values are integrals on a line. D is 0, so that only the critics from the densit
 
 import argparse
 import dataclasses
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
-from gandyn import truth
-from gandyn.gan import gan, targets
-from gandyn.gan.gan import Config, HParams, Players
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import Game, make_game
+from gandyn.gan.state import Players
+from gandyn.gan.step import init
 from gandyn.truth import measure
 from gandyn.truth.measure import MeasureConfig
 
@@ -48,34 +50,40 @@ def exact(d: float) -> dict[str, float]:
     }
 
 
-def affine(matrix: np.ndarray, offset: np.ndarray) -> dict:
+def affine(matrix: ArrayLike, offset: ArrayLike) -> dict:
     """Parameters of a network without hidden layers."""
-    return {"params": {"Dense_0": {"kernel": jnp.asarray(matrix), "bias": jnp.asarray(offset)}}}
+    kernel, bias = jnp.asarray(matrix, jnp.float32), jnp.asarray(offset, jnp.float32)
+    return {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
 
 
-def errors(measure_config: MeasureConfig, num_keys: int) -> np.ndarray:
+def errors(options: MeasureConfig, num_keys: int) -> np.ndarray:
     """Measured minus exact, (distance, `SHOWN` and the JSD, key)."""
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(num_keys, dtype=jnp.uint32))
-    start = gan.init(PLAYERS, HParams(), TARGET, keys[0])
-    size = truth.grid_cells(TARGET, measure_config.bandwidth)
-    one = functools.partial(measure.measure, PLAYERS, measure_config, size, TARGET, HParams())
-    bits = jax.tree.map(jnp.asarray, measure.node_bits(PLAYERS, measure_config))
-    float32 = functools.partial(np.asarray, dtype=np.float32)
+    plan = measure.plan_of(options, TARGET, deep=False)
+    games = {name: make_game(TARGET, dataclasses.replace(PLAYERS, loss=name)) for name in SHOWN}
+    one = games["minimax"]
+    start, bits = init(one, keys[0]), jax.tree.map(jnp.asarray, measure.bits_of(plan, one))
 
     @jax.jit
-    def program(params: Players, loss_index: jax.Array) -> dict[str, jax.Array]:
+    def program(game: Game, params: Players, loss_index: jax.Array) -> jax.Array:
         def at(key: jax.Array) -> jax.Array:
-            return one(dataclasses.replace(start, params=params, key=key), loss_index, bits).metrics
+            state = measure.program_state(plan, start.replace(params=params, key=key))
+            return measure.measure(plan, game, state, None, loss_index, bits).metrics
 
-        return measure.named(PLAYERS, measure_config, jax.lax.map(at, keys))
+        return jax.lax.map(at, keys)
+
+    def by_name(name: str, params: Players) -> dict[str, np.ndarray]:
+        index = np.int32(measure.loss_index(plan, games[name].config))
+        found = np.asarray(program(measure.program_game(plan, games[name]), params, index), np.float64)
+        return dict(zip(measure.metrics_of(plan, games[name]), found.T, strict=True))
 
     found = []
     for d in DISTANCES:
-        params = Players(affine(float32(np.eye(2)), float32([d, 0])), affine(float32([[0], [0]]), float32([0])))
-        by_loss = {name: program(params, jnp.int32(measure.value_index(name))) for name in SHOWN}
+        params = Players(affine(np.eye(2), [d, 0]), affine([[0], [0]], [0]))
+        by_loss = {name: by_name(name, params) for name in SHOWN}
         want = exact(d)
-        rows = [np.asarray(by_loss[name]["value_best"], np.float64) - want[name] for name in SHOWN]
-        found.append([*rows, np.asarray(by_loss["minimax"]["jsd"], np.float64) - want["jsd"]])
+        rows = [by_loss[name]["value_best"] - want[name] for name in SHOWN]
+        found.append([*rows, by_loss["minimax"]["jsd"] - want["jsd"]])
     return np.array(found)
 
 

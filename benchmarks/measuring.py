@@ -16,14 +16,15 @@ import numpy as np
 
 from gandyn import truth
 from gandyn.gan import targets
-from gandyn.gan.gan import Config, HParams
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
 from gandyn.sweeps import ensemble
 from gandyn.truth import measure
 from gandyn.truth.density import INTERPOLATION_VARIANCE
 from gandyn.truth.measure import MeasureConfig, Past
 
 TARGET = targets.ring()
-CHEAP = {
+OFTEN = {
     "losses alone": (),
     "value": ("value",),
     "coverage": ("coverage",),
@@ -47,15 +48,14 @@ def turns(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
     """Print what each measurement takes, relative to 50 steps of training."""
-    config = Config(gen_width=width, disc_width=width)
+    game = make_game(TARGET, Config(gen_width=width, disc_width=width))
 
-    def ensemble_of(measure_config: MeasureConfig) -> ensemble.Ensemble:
-        size = truth.grid_cells(TARGET, measure_config.bandwidth)
-        grids = measure.deep_grids(TARGET, measure_config)
-        return ensemble.make_ensemble(config, measure_config, size, num_runs, deep_grids=grids)
+    def ensemble_of(options: MeasureConfig) -> ensemble.Ensemble:
+        often, in_depth = (measure.plan_of(options, TARGET, deep) for deep in (False, True))
+        return ensemble.make_ensemble(game.config, often, num_runs, in_depth=in_depth)
 
     many = ensemble_of(MeasureConfig())
-    runs = many.place(ensemble.stack_runs([TARGET] * num_runs, [HParams()] * num_runs, range(num_runs)))
+    runs = many.place(ensemble.stack_runs([game] * num_runs, range(num_runs)))
     held = [many.advance(many.init(runs), runs, 200)]
 
     def train() -> object:
@@ -64,16 +64,14 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
 
     frozen = many.advance(many.init(runs), runs, 200)
     contenders: dict[str, Callable[[], object]] = {"50 steps": train}
-    for label, names in CHEAP.items():
-        each = ensemble_of(MeasureConfig(cheap=names))  # pyright: ignore[reportArgumentType]
+    for label, names in OFTEN.items():
+        each = ensemble_of(MeasureConfig(measurements=names))
         contenders[label] = lambda each=each: each.measure(frozen, runs).metrics
     if deep:
         past = Past(*[many.keep_params(frozen)] * 2)
-        for name in measure.DEEP:
-            each = ensemble_of(MeasureConfig(deep=(name,)))  # pyright: ignore[reportArgumentType]
-            if name == "spectrum":
-                continue  # on the host, run by run
-            contenders[f"deep: {name}"] = lambda each=each: each.measure_deep(frozen, runs, past).metrics
+        for name in (*MeasureConfig().deep, "value", "coverage"):
+            each = ensemble_of(MeasureConfig(measurements=(), deep=(name,)))
+            contenders[f"deep: {name}"] = lambda each=each: each.measure(frozen, runs, past=past).metrics
     found = turns(contenders, repeats)
     train_time = found.pop("50 steps")
     rate = 50 * num_runs / train_time
@@ -82,10 +80,13 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
     for label, seconds in found.items():
         print(f"| {label} | {1e3 * seconds / num_runs:.1f} | {seconds / train_time:.3f} |")
     if deep:
-        measure_config = MeasureConfig(deep=("transport",))
-        samples = many.trim(ensemble_of(measure_config).measure_deep(frozen, runs, past).samples)
+        each = ensemble_of(MeasureConfig(deep=("transport",)))
+        assert each.in_depth is not None
+        more = each.trim(each.measure(frozen, runs, past=past).more)
         start = time.perf_counter()
-        measure.transport(config, measure_config, samples, [TARGET] * num_runs)
+        for run in range(num_runs):
+            own = jax.tree.map(lambda leaf, run=run: leaf[run], more)
+            measure.host_metrics(each.in_depth, game, each.one(frozen, run), own)
         print(f"| deep: transport, on the host | {1e3 * (time.perf_counter() - start) / num_runs:.1f} | - |")
 
 

@@ -1,4 +1,4 @@
-"""What a step of every update rule costs, measured beside alternating in one run, and what `gandyn.sweeps.cost` predicts:
+"""What a step of every update rule costs, measured beside alternating in one run, and what `gandyn.sweeps.cost` says:
 seconds to train, and to compile.
 """
 

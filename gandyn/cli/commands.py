@@ -50,7 +50,8 @@ class Call(NamedTuple):
 
 def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     """What a file and flags say together: the sweep, its folder, and whether to replace what is there."""
-    from gandyn.sweeps import devices, parts, sweep_file
+    from gandyn import devices
+    from gandyn.sweeps import parts, sweep_file
 
     devices.prepare()  # the process is ours: nothing that a sweep is made of may start jax first
     options: RunOptions = call.options

@@ -7,7 +7,7 @@ A part is a name (a key of `LOSSES`, `PENALTIES`, `RULES`, ...) or an object: a 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import flax.linen as nn
@@ -46,18 +46,13 @@ AVERAGES: dict[str, str] = {
 }
 
 
-def _field(default: Any, parts: Mapping[str, Any]) -> Any:
-    """A field whose value is a name of `parts`, or such a part."""
-    return dataclasses.field(default=default, metadata={"parts": parts})
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What is compiled in: parts, sizes, structure. Hashable; one program per distinct value."""
 
-    loss: "str | Loss" = _field("non_saturating", LOSSES)
+    loss: "str | Loss" = dataclasses.field(default="non_saturating", metadata={"parts": LOSSES})
     """What the players minimize (`gandyn list losses`)."""
-    penalties: "tuple[str | Penalty, ...]" = _field((), PENALTIES)
+    penalties: "tuple[str | Penalty, ...]" = dataclasses.field(default=(), metadata={"parts": PENALTIES})
     """What is added to D's loss or done to its weights, each with its own weight (`gandyn list penalties`)."""
     gradient_norm: Literal["none", "gen", "disc", "both"] = "none"
     """Which player also minimizes gradient_norm_weight / 2 * |gradient of the other's loss in the other's own
@@ -65,7 +60,7 @@ class Config:
     top_k: bool = False
     """G's loss is over the samples (packs) that D scores highest alone: a share top_k_share of the batch (Sinha et al.
     2020)."""
-    rule: "str | Rule" = _field("alternating", RULES)
+    rule: "str | Rule" = dataclasses.field(default="alternating", metadata={"parts": RULES})
     """The update rule (`gandyn list rules`)."""
     disc_steps: int = 1
     """Discriminator updates a step (alternating); at most so many (best_response)."""
@@ -106,13 +101,13 @@ class Config:
     """Distribution of z (`gandyn list priors`)."""
     gen: nn.Module | None = None
     """G as a Linen module of one's own, latents (B, Z) -> samples; None builds it of the fields gen_..."""
-    gen_net: str = _field("mlp", networks.GENERATORS)
+    gen_net: str = dataclasses.field(default="mlp", metadata={"parts": networks.GENERATORS})
     """Architecture of G (`gandyn list generators`)."""
     gen_width: int = 128
     """Units in each hidden layer of G."""
     gen_depth: int = 2
     """Hidden layers of G; 0 makes G affine."""
-    gen_activation: str = _field("relu", networks.ACTIVATIONS)
+    gen_activation: str = dataclasses.field(default="relu", metadata={"parts": networks.ACTIVATIONS})
     """Nonlinearity of G (`gandyn list activations`)."""
     gen_norm: Literal["none", "layer", "batch"] = "none"
     """Normalization in G (`gandyn list norms`)."""
@@ -120,13 +115,13 @@ class Config:
     """Frequencies of Fourier features of z; 0 gives G z itself."""
     disc: nn.Module | None = None
     """D as a Linen module of one's own, samples (B, ...) -> outputs (B,); None builds it of the fields disc_..."""
-    disc_net: str = _field("mlp", networks.DISCRIMINATORS)
+    disc_net: str = dataclasses.field(default="mlp", metadata={"parts": networks.DISCRIMINATORS})
     """Architecture of D (`gandyn list discriminators`)."""
     disc_width: int = 128
     """Units in each hidden layer of D."""
     disc_depth: int = 2
     """Hidden layers of D; 0 makes D affine."""
-    disc_activation: str = _field("leaky_relu", networks.ACTIVATIONS)
+    disc_activation: str = dataclasses.field(default="leaky_relu", metadata={"parts": networks.ACTIVATIONS})
     """Nonlinearity of D (maxout has none)."""
     disc_norm: Literal["none", "layer", "batch", "spectral"] = "none"
     """Normalization in D (`gandyn list norms`)."""
@@ -134,9 +129,9 @@ class Config:
     """Frequencies of Fourier features of the points; 0 gives D the points themselves."""
     maxout_pieces: int = 5
     """Affine maps to a maxout unit (disc_net 'maxout')."""
-    minibatch_layer: str = _field("none", networks.MINIBATCH_LAYERS)
+    minibatch_layer: str = dataclasses.field(default="none", metadata={"parts": networks.MINIBATCH_LAYERS})
     """What D's last layer sees of the other samples in the batch (`gandyn list minibatch_layers`)."""
-    initializer: str = _field("he_normal", networks.INITIALIZERS)
+    initializer: str = dataclasses.field(default="he_normal", metadata={"parts": networks.INITIALIZERS})
     """Distribution of the initial kernels of both players (`gandyn list initializers`)."""
     bias_initializer: Literal["matching", "zeros", "pytorch", "normal_0.02"] = "matching"
     """Distribution of the initial biases; 'matching' is what comes with the kernels': PyTorch's with 'pytorch', else
@@ -147,9 +142,9 @@ class Config:
     """What batch and layer normalization add to a variance."""
     norm_unbiased: bool = False
     """Whether batch normalization's running variance takes B / (B - 1) of the batch's, as PyTorch's does."""
-    gen_optimizer: "str | Optimizer" = _field("adam", OPTIMIZERS)
+    gen_optimizer: "str | Optimizer" = dataclasses.field(default="adam", metadata={"parts": OPTIMIZERS})
     """Optimizer of G (`gandyn list optimizers`)."""
-    disc_optimizer: "str | Optimizer" = _field("adam", OPTIMIZERS)
+    disc_optimizer: "str | Optimizer" = dataclasses.field(default="adam", metadata={"parts": OPTIMIZERS})
     """Optimizer of D."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rates of both players over the steps, after warmup_steps of linear warm-up (`gandyn list schedules`)."""
@@ -402,7 +397,19 @@ def complete(config: Config, hparams: HParams) -> HParams:
     Raises:
       ValueError: a number that no chosen part reads, or one out of its range.
     """
-    return filled(numbers_of(config), hparams)
+    declared = numbers_of(config)
+    for name, value in hparams.as_dict().items():
+        if name not in declared:
+            raise ValueError(unread(name, value, declared))
+    return filled(declared, hparams)
+
+
+def unread(name: str, value: Any, declared: Iterable[str], fields: Iterable[str] = ()) -> str:
+    """Why a number is refused that none of the chosen parts declares: which do, or the nearest name or field."""
+    readers = [part for part, numbers in declarations().items() if name in numbers]
+    hint = f"it is read by {', '.join(readers)}" if readers else f"allowed here: {', '.join(declared)}"
+    near = "" if readers else checks.nearest(name, [*declared, *fields])
+    return f"{name}: got {value!r:.100}, and nothing chosen reads it{near}; {hint}"
 
 
 # ---- what makes no sense

@@ -71,7 +71,7 @@ class Game:
         return getattr(self.target, "num_modes", 0)
 
     def at(self, step: jax.Array) -> "Game":
-        """With the numbers in force at a step: learning rates, instance noise and top-k share at their present value."""
+        """With the numbers in force at a step: rates, instance noise and top-k share at their present value."""
         return dataclasses.replace(self, hparams=_scheduled(self.config, self.hparams, step))
 
     # ---- the networks
@@ -137,7 +137,7 @@ class Game:
 
     @property
     def pair_coordinates(self) -> int:
-        """Uniforms that make one pair: of the data, Z for the latent, and of instance noise on both where there is any."""
+        """Uniforms that make one pair: of the data, the latent (Z), and instance noise on both where there is any."""
         noise = 0 if self.config.instance_noise == "none" else 2 * self.size
         return self.target.num_uniforms + self.config.latent_dim + noise
 
@@ -291,7 +291,7 @@ class Game:
     ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         """What G minimizes: loss + penalty, the loss alone, and G's collections after it.
 
-        `disc_follows`: D's parameters depend on G's, so that in a zero-sum game the real part of V, too, is G's to move.
+        `disc_follows`: D's parameters depend on G's; in a zero-sum game the real part of V, too, is then G's to move.
         """
         play = self.play(params, stats, batch)
         loss = self.gen_loss(play)

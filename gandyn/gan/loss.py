@@ -1,7 +1,6 @@
 """What one GAN loss is: `Loss`."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -46,7 +45,9 @@ class Loss:
       units: of the losses: "nat" where they are logarithms of probabilities, else "value".
       logistic: whether sigmoid(logit) is D's estimate of p / (p + q).
       slope_bound: largest |d gen / d D(G(z))| of a sample over all outputs of D, or (numbers) -> it; NaN where it is
-        unbounded.
+        unbounded, None where it is not given (`truth.derived` then looks for it).
+      unbounded: whether V has a finite maximum only over bounded D, which a penalty or a constraint is to see to; then
+        there is no best output of a sample.
       aux: whether `disc` and `gen` take `Outputs` in place of logits.
     """
 
@@ -64,7 +65,8 @@ class Loss:
     pairs: bool = False
     units: str = "value"
     logistic: bool = False
-    slope_bound: float | Callable[[HParams], Any] = math.nan
+    slope_bound: float | Callable[[HParams], Any] | None = None
+    unbounded: bool = False
     aux: bool = False
 
     @property

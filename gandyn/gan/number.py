@@ -42,12 +42,12 @@ class Number:
     def check(self, name: str, value: Any) -> None:
         """Raises ValueError where `value` is not one number in the range, or is not in float32."""
         checks.number(name, value, self.low, self.high, above=self.above, below=self.below)
-        low, high = np.float32(max(self.low, -_MOST)), np.float32(min(self.high, _MOST))
+        low, high = float(np.float32(self.low)), float(np.float32(self.high))
         if self.above:
-            low = np.nextafter(low, np.float32(np.inf)) if low else _LEAST
+            low = float(np.nextafter(np.float32(low), np.float32(np.inf))) if low else _LEAST
         if self.below:
-            high = np.nextafter(high, np.float32(-np.inf))
-        checks.number(name, value, float(low), float(high))
+            high = float(np.nextafter(np.float32(high), np.float32(-np.inf)))
+        checks.number(name, value, max(low, -_MOST), min(high, _MOST))
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -132,18 +132,12 @@ def gathered(parts: Iterable[tuple[str, Mapping[str, Number]]]) -> dict[str, Num
 
 
 def filled(declared: Mapping[str, Number], given: HParams) -> HParams:
-    """`given` with the defaults of what is left out, in declared order.
+    """`given`, of declared names, with the defaults of what is left out, in declared order.
 
     Raises:
-      ValueError: a name that is not declared, or a value out of its range. Arrays and tracers are not looked into.
+      ValueError: a value out of its range. Arrays and tracers are not looked into.
     """
     numbers = given.as_dict()
-    for name in numbers:
-        if name not in declared:
-            raise ValueError(
-                f"{name}: got {numbers[name]!r:.100}, and nothing chosen reads it{checks.nearest(name, declared)}; "
-                f"allowed here: {', '.join(declared)}"
-            )
     for name, value in numbers.items():
         if not isinstance(value, jax.Array):
             declared[name].check(name, value)

@@ -1,6 +1,7 @@
 """Optimizers of one player: optax transformations made of traced numbers, so that no value recompiles."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,9 +109,22 @@ OPTIMIZERS: dict[str, Optimizer] = {optimizer.name: optimizer for optimizer in _
 def clipped(optimizer: Optimizer, default: float = 1.0) -> Optimizer:
     """The same on gradients whose norm over all parameters is clipped to `max_norm` (Pascanu et al. 2013)."""
 
+    def clip(max_norm: Any) -> optax.GradientTransformation:
+        def update(updates: Any, params: Any = None) -> Any:
+            # Unlike optax's, with a derivative where all of it is zero: `unrolled` goes through it.
+            squared = jnp.asarray(optax.tree.norm(updates, squared=True))
+            norm = jnp.sqrt(jnp.maximum(squared, jnp.finfo(squared.dtype).tiny))
+            return optax.tree.scale(1 / jnp.maximum(norm / max_norm, 1), updates)
+
+        return optax.stateless(update)
+
+    @functools.wraps(optimizer.make)  # which says whether it takes eps_root
     def make(lr: Any, max_norm: Any, **numbers: Any) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(max_norm), optimizer.make(lr, **numbers))
+        return optax.chain(clip(max_norm), optimizer.make(lr, **numbers))
 
     bound = Number(default, 0, above=True, text="largest norm of a gradient")
     reference = f"{optimizer.reference}; gradients clipped to a norm of max_norm (Pascanu et al. 2013)"
-    return Optimizer(f"{optimizer.name}_clipped", make, {**optimizer.numbers, "max_norm": bound}, reference)
+    numbers = {**optimizer.numbers, "max_norm": bound}
+    return dataclasses.replace(
+        optimizer, name=f"{optimizer.name}_clipped", make=make, numbers=numbers, reference=reference
+    )

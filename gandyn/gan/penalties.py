@@ -124,7 +124,7 @@ def _zero_centred(at: At, numbers: HParams) -> jax.Array:
 
 
 def _dragan(at: At, numbers: HParams) -> jax.Array:
-    """dragan_weight * E (|grad D(x + d)| - 1)^2 over real x, d = a s u / 2: a, u uniform in [0, 1], s the batch's std."""
+    """dragan_weight * E (|grad D(x + d)| - 1)^2, real x, d = a s u / 2: a, u uniform in [0, 1], s the batch's std."""
     # Two passes: the mean of squares less the square of the mean would lose a narrow batch far from the origin.
     shape = (-1, *at.real.shape[1:])
     share = at.uniform[:, 0].reshape(-1, *[1] * (at.real.ndim - 1))
@@ -144,7 +144,7 @@ def _clip(params: Any, numbers: HParams) -> Any:
 
 
 def _lecam(at: At, numbers: HParams) -> jax.Array:
-    """lecam_weight * (E (D(x) - mean of D on fakes)^2 + E (D(G(z)) - mean of D on reals)^2), the means over the past."""
+    """lecam_weight * (E (D(x) - mean past D(G(z)))^2 + E (D(G(z)) - mean past D(x))^2)."""
     mean_real, mean_fake = at.memory
     apart = jnp.mean((at.real_logits - mean_fake) ** 2) + jnp.mean((at.fake_logits - mean_real) ** 2)
     return numbers.lecam_weight * apart

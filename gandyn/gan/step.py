@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from gandyn.gan import networks, sampling
-from gandyn.gan.config import penalties_of, rule_of
+from gandyn.gan.config import loss_of, penalties_of, rule_of
 from gandyn.gan.game import Game
 from gandyn.gan.state import REMEMBERED, Data, Logged, Players, State, Stream
 
@@ -91,6 +91,9 @@ def check(game: Game) -> None:
             f"num_classes: got {config.num_classes}; allowed with a target of {game.num_modes} modes: "
             f"at most {game.num_modes}"
         )
+    if loss_of(config).aux or not isinstance(config.rule, str):
+        # What they ask of D and of labels shows once they are traced.
+        jax.eval_shape(lambda: step(game, init(game, jax.random.key(0, impl="threefry2x32"))))
 
 
 _MOST_COORDINATES = 21_201  # of SciPy's Sobol points

@@ -184,8 +184,8 @@ def spectrum(results: xr.Dataset) -> Section | None:
 
 
 def samples_over_training(results: xr.Dataset) -> Section | None:
-    """Samples of two runs that differ most; None where no run has any."""
-    if "samples" not in results:
+    """Samples of two runs that differ most; None where no run has any in the plane."""
+    if "samples" not in results or "xy" not in results["samples"].dims:
         return None
     try:
         runs = plots.pick_covering_and_collapsed(results)
@@ -243,10 +243,10 @@ _COMPANIONS = ("_se", "_real", "_floor")
 
 
 def undrawn(results: xr.Dataset) -> list[str]:
-    """The metrics that no figure and no table shows, and that are no companion of another metric."""
+    """The metrics of a person's own measurements that no figure and no table shows, less companions of others."""
     drawn = set(tables.METRICS).union(*(getattr(vars(plots)[name], "draws", ()) for name in plots.__all__))
     metrics = [
-        str(name) for name, x in results.data_vars.items() if x.dims == ("run", "step") and x.dtype.kind in "iuf"
+        str(name) for name, x in results.data_vars.items() if x.dims == ("run", "step") and "measurement" in x.attrs
     ]
     companions = {name + ending for name in metrics for ending in _COMPANIONS}
     return [name for name in metrics if name not in drawn | companions]

@@ -22,7 +22,7 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """The same of arrays, as NumPy's npz."""
-    _replace(file, lambda opened: np.savez(opened, **arrays))
+    _replace(file, lambda opened: np.savez(opened, **arrays))  # pyright: ignore[reportArgumentType]
 
 
 def _replace(file: Path, write: Callable[[BinaryIO], Any]) -> None:

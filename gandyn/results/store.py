@@ -201,7 +201,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         )
 
 
-def read_start(writer: Writer, group: int) -> dict[str, np.ndarray] | None:
+def read_start(writer: Writer, group: int) -> Mapping[str, np.ndarray] | None:
     """What the runs of a group start from, name -> array (R, ...); None where its runs are drawn by their seeds.
 
     Raises:

@@ -135,6 +135,9 @@ def _trace_measure(kinds: _Kinds, name: str, point: interpolation.Point) -> Trac
     return found._replace(terms=[*found.terms, *more])
 
 
+Program = tuple[str, Hashable]
+"""The name of a program: "init", "advance", "often" or "deep", and what it is made from."""
+
 Counts = dict[str, float]
 """Each of `tracing.FEATURES`, and what is of one program alone."""
 
@@ -152,14 +155,14 @@ class Work(NamedTuple):
     step: Counts
     often: Counts
     deep: Counts
-    programs: dict[Hashable, float]
+    programs: dict[Program, float]
 
 
 def works(settings: Sequence[Setting], measure_config: MeasureConfig) -> list[Work]:
     """What a run of each setting does. `measure_config`: of the sweep, without `deep` where nothing is (`measured`)."""
     kinds = _Kinds(settings, measure_config)
     steps = _counted(kinds.points, functools.partial(_trace_step, kinds), _MOST_STEPS)
-    programs: list[dict[Hashable, float]] = [{} for _ in kinds.points]
+    programs: list[dict[Program, float]] = [{} for _ in kinds.points]
     measured: dict[str, list[Counts]] = {"often": [], "deep": [{}] * len(kinds.points)}
     for name, most in (("often", _MOST_OFTEN), ("deep", _MOST_DEEP)):
         if name == "often" or measure_config.deep:
@@ -249,9 +252,10 @@ class Calibration(NamedTuple):
         return sum(rate * counts[name] for name, rate in zip(Rates._fields, self.rates, strict=True))
 
 
-REFERENCE = Calibration(2, 1, Rates(4.5e-12, 7.5e-11, 3.9e-11, 4.9e-10, 8e-9, 1.5e-9, 1.8e-9, 5.7e-8))
-"""The machine on which seconds were measured: AMD EPYC, two cores. Of 56 programs (steps of every rule at widths 16 to
-512, measurements one by one) the rates give 0.65 to 1.6 times what they took, 0.97 in the middle."""
+REFERENCE = Calibration(2, 1, Rates(4.5e-12, 7.5e-11, 3.9e-11, 4.9e-10, 6e-9, 1.5e-9, 1.8e-9, 5.7e-8))
+"""The machine on which seconds were measured: AMD EPYC, two cores. Of the 56 programs that the rates were fitted to
+(steps of every rule at widths 16 to 512, measurements one by one) they give 0.65 to 1.6 times what these took, 0.97 in
+the middle; of 14 others (tests/sweeps/test_cost.py) 0.6 to 1.6 times."""
 
 _CALL = 1e-4
 """Seconds from one call of a program to the next."""
@@ -289,7 +293,7 @@ def calibrate(devices: tuple[Any, ...] | None = None) -> Calibration:
     mesh = Mesh(np.array(devices), ("device",))
     program = jax.jit(jax.shard_map(on_device, mesh=mesh, in_specs=same, out_specs=same, check_vma=False))
     carries = [np.ones((*block, _ROWS, width), np.float32) for width in (*_WIDTHS, _ROWS)]
-    kernels = [np.broadcast_to(np.eye(width, dtype=np.float32), (*block, width, width)) for width in _WIDTHS]
+    kernels: list[Any] = [np.broadcast_to(np.eye(width, dtype=np.float32), (*block, width, width)) for width in _WIDTHS]
     kernels.append(np.float32(0.5))
     placed = jax.device_put((carries, kernels), NamedSharding(mesh, same))
     expected = [
@@ -359,7 +363,7 @@ class Estimate(NamedTuple):
     """
 
     run_steps: int
-    programs: dict[Hashable, float]
+    programs: dict[Program, float]
     training: float
     measuring: float
     host_bytes: float
@@ -419,7 +423,7 @@ def estimate(
         programs={
             name: calibration.slower * (_COMPILING + (_MEASURING if name[0] in _MEASURED else _STEPPING) * equations)
             for name, equations in work.programs.items()
-            if num_deep or name[0] != "deep"  # pyright: ignore[reportIndexIssue]
+            if num_deep or name[0] != "deep"
         },
         training=blocks * block_size * num_steps * calibration.seconds(work.step),
         measuring=measuring,

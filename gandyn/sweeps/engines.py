@@ -115,6 +115,7 @@ def train_groups(
 
 @contextlib.contextmanager
 def checkpoints_of(writer: Writer, index: int, group: Group) -> Iterator[checkpoints.Checkpoints | None]:
+    """The checkpoints of a group; None of results in memory."""
     if writer.folder is None:
         yield None
         return

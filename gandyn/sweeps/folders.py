@@ -32,8 +32,8 @@ def recorded(folder: Path, anyway: bool, using: Iterable[Any] = ()) -> tuple[dic
     missing = parts.missing(manifest["parts"], own)
     if missing:
         raise MissingPartsError(
-            f"{folder} was made with parts that are not at hand: {', '.join(missing)}. They go in as using=[...], on the "
-            "command line as --using FILE.py"
+            f"{folder} was made with parts that are not at hand: {', '.join(missing)}. They go in as using=[...], on "
+            "the command line as --using FILE.py"
         )
     try:
         sweep_ = sweep_file.parse(manifest["configuration"], own)
@@ -42,8 +42,8 @@ def recorded(folder: Path, anyway: bool, using: Iterable[Any] = ()) -> tuple[dic
     changed = [*records.what_changed(manifest), *parts.changed(manifest["parts"], parts.record(sweep_.parts))]
     if changed and not anyway:
         raise ValueError(
-            f"{folder} was made otherwise: {'; '.join(changed)}. Its runs would go on otherwise, too; to do that all the "
-            "same, pass anyway"
+            f"{folder} was made otherwise: {'; '.join(changed)}. Its runs would go on otherwise, too; to do that all "
+            "the same, pass anyway"
         )
     return manifest, sweep_
 

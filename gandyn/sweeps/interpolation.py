@@ -51,7 +51,11 @@ def counts(points: Sequence[Point], trace: Callable[[Point], Trace], most: int) 
         rest = len(own) - i  # each of those to come, and itself, has one
         names = numbers[key] if budget.left - rest >= len(numbers[key]) else []
         models[key] = _model(points, structures[key], names, budget)
-    effects = _Effects(own, [models[key].at_base for key in own]) if len(own) < len(keys) else None
+    effects = None
+    if len(own) < len(keys):
+        # Of sums at other sizes: what is left of them beside those of the first structure at these sizes.
+        sizes = [models[keys[0]].at([models[key].base])[0] for key in own]
+        effects = _Effects(own, [models[key].at_base / np.maximum(of, 1) for key, of in zip(own, sizes, strict=True)])
     total = np.zeros((len(points), len(models[keys[0]].features)))
     for key, indices in structures.items():
         its = [points[i] for i in indices]
@@ -116,11 +120,11 @@ def _nearest(key: Any, own: Sequence[Any], models: Mapping[Any, "_Model"]) -> An
 
 
 class _Effects:
-    """What each value of a structure does to the sums: log sums = a sum of one effect a value, of least norm."""
+    """What each value of a structure does to ratios of sums: log ratio = a sum of one effect a value, of least norm."""
 
-    def __init__(self, keys: Sequence[Any], sums: Sequence[np.ndarray]) -> None:
+    def __init__(self, keys: Sequence[Any], ratios: Sequence[np.ndarray]) -> None:
         self._columns = {entry: i for i, entry in enumerate(dict.fromkeys(e for key in keys for e in enumerate(key)))}
-        logs = np.log(np.maximum(np.stack(sums), 1.0))
+        logs = np.log(np.maximum(np.stack(ratios), 1e-3))
         self._effects = np.linalg.lstsq(np.stack([self._row(key) for key in keys]), logs, rcond=None)[0]
 
     def _row(self, key: Any) -> np.ndarray:
@@ -129,7 +133,7 @@ class _Effects:
         return row
 
     def ratio(self, key: Any, to: Any) -> np.ndarray:
-        """Of sums; 1 for values that were not seen."""
+        """Of two structures at the same sizes; 1 for values that were not seen."""
         row, other = self._row(key), self._row(to)
         for i, entry in enumerate(key):
             if (i, entry) not in self._columns:

@@ -6,30 +6,22 @@ parts in (`using`); what is missing is listed, and what is not the same is refus
 """
 
 import dataclasses
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
 
-from gandyn.gan import networks, targets
+from gandyn.gan import targets
 from gandyn.gan.config import Config, loss_of, optimizers_of, penalties_of, rule_of
-from gandyn.gan.game import Game, make_game
-from gandyn.gan.loss import Loss, Outputs
+from gandyn.gan.loss import Loss
 from gandyn.gan.losses import LOSSES
-from gandyn.gan.number import HParams, Number
 from gandyn.gan.optimizers import OPTIMIZERS, Optimizer
-from gandyn.gan.penalties import PENALTIES, At, Penalty
+from gandyn.gan.penalties import PENALTIES, Penalty
 from gandyn.gan.rules import RULES, Rule
-from gandyn.gan.step import init
 from gandyn.gan.targets import Target
-from gandyn.truth import measure
+from gandyn.sweeps.fingerprints import fingerprint, module_fields, numbers_of
 from gandyn.truth.measure import MEASUREMENTS, MeasureConfig, Measurement
 
 _NAMED: dict[str, tuple[type, Mapping[str, Any]]] = {
@@ -100,24 +92,6 @@ def described(config: Config) -> str:
     return repr({field.name: text_of(getattr(config, field.name)) for field in dataclasses.fields(config)})
 
 
-def module_fields(module: nn.Module) -> dict[str, Any]:
-    """A module's own fields, as JSON has them: what is no number, text or list of them by its repr, without addresses."""
-    found = {}
-    for field in dataclasses.fields(module):
-        if field.name not in ("parent", "name"):
-            value = getattr(module, field.name)
-            try:
-                json.dumps(value)
-            except TypeError:
-                value = _without_addresses(getattr(value, "__qualname__", None) or repr(value))
-            found[field.name] = value
-    return found
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+|0x[0-9a-f]{6,}", "", text)
-
-
 # ---- what a sweep holds
 
 
@@ -173,133 +147,12 @@ def record(parts: Iterable[Part]) -> list[dict[str, Any]]:
         {
             "kind": part.kind,
             "name": part.name,
-            "numbers": {name: number.default for name, number in _numbers_of(part).items()},
+            "numbers": {name: number.default for name, number in numbers_of(part.value).items()},
             "fields": module_fields(part.value) if part.kind == "network" else {},
-            "fingerprint": fingerprint(part),
+            "fingerprint": fingerprint(part.kind, part.value),
         }
         for part in distinct(parts)
     ]
-
-
-def _numbers_of(part: Part) -> Mapping[str, Number]:
-    return {} if part.kind in ("network", "target") else getattr(part.value, "numbers", {})
-
-
-# ---- fingerprints
-
-
-def fingerprint(part: Part) -> str:
-    """A short text that is another one for a part that computes something else."""
-    if part.kind == "target":
-        return targets.fingerprint(part.value)
-    text = hashlib.sha256()
-    for program in _PROGRAMS[part.kind](part.value):
-        text.update(_without_addresses(str(program)).encode())
-        for constant in getattr(program, "consts", ()):
-            text.update(np.asarray(constant).tobytes())
-    text.update(repr(list(_numbers_of(part).items())).encode())
-    return text.hexdigest()[:16]
-
-
-def _canonical(**fields: Any) -> Game:
-    """A small game of built-in parts, in which a part of one's own is traced."""
-    return make_game(targets.ring(4), Config(gen_width=4, disc_width=4, batch_size=8, **fields))
-
-
-def _traced(function: Any, *arguments: Any) -> Any:
-    """The program of a function; its reason where it cannot be traced here, the same for the same function."""
-    try:
-        return jax.make_jaxpr(function)(*arguments)
-    except Exception as error:  # noqa: BLE001 (a person's own code, which may need what is not here)
-        code = getattr(function, "__code__", None)
-        return f"{type(error).__name__}, {code.co_code.hex() if code else ''}, {code.co_consts if code else ''}"
-
-
-def _of_loss(loss: Loss) -> list[Any]:
-    logits: Any = jnp.zeros(8)
-    if loss.aux:
-        aux = {"features": jnp.zeros((8, 4)), "class_logits": jnp.zeros((8, 4))}
-        logits = Outputs(logits, jnp.zeros(8, jnp.int32), aux)
-    functions = (loss.disc, loss.gen)
-    return [_traced(function, logits, logits, _abstract(loss.defaults)) for function in functions]
-
-
-def _abstract(hparams: HParams) -> HParams:
-    return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), hparams)
-
-
-def _of_penalty(penalty: Penalty) -> list[Any]:
-    points, logits, params = jnp.zeros((8, 2)), jnp.zeros(8), {"kernel": jnp.zeros((2, 1))}
-    memory = penalty.init() if penalty.init is not None else None
-    numbers = _abstract(penalty.defaults)
-
-    def at(kernel: jax.Array) -> At:
-        disc = lambda x: jnp.sum(jnp.tanh(x @ kernel["kernel"]), axis=1)  # noqa: E731
-        step = jnp.zeros((), jnp.int32)
-        return At(disc, kernel, points, points, logits, logits, jnp.zeros((8, 3)), step, memory)
-
-    found = [] if penalty.term is None else [_traced(lambda kernel: penalty.term(at(kernel), numbers), params)]  # pyright: ignore
-    if penalty.project is not None:
-        found.append(_traced(lambda kernel: penalty.project(kernel, numbers), params))  # pyright: ignore
-    if penalty.remember is not None:
-        found.append(_traced(lambda kernel: penalty.remember(at(kernel), numbers), params))  # pyright: ignore
-    return found
-
-
-def _of_rule(rule: Rule) -> list[Any]:
-    plain = {"gen_optimizer": "sgd", "disc_optimizer": "sgd"} if rule.own_steps else {}
-    game = _canonical(rule=rule, **plain)
-    key = jax.random.key(0, impl="threefry2x32")
-    state = jax.eval_shape(init, game, key)
-    return [_traced(rule.step, game, state, key)]
-
-
-def _of_optimizer(optimizer: Optimizer) -> list[Any]:
-    def update(gradient: Any, numbers: HParams) -> Any:
-        made = optimizer.make(0.1, **numbers.as_dict())
-        return made.update(gradient, made.init(gradient), gradient)[0]
-
-    defaults = HParams(**{name: number.default for name, number in optimizer.numbers.items()})
-    return [_traced(update, {"kernel": jnp.zeros((2, 3))}, _abstract(defaults))]
-
-
-def _of_network(module: nn.Module) -> list[Any]:
-    def applied(key: jax.Array, x: jax.Array) -> Any:
-        labels = {"labels": jnp.zeros(4, jnp.int32)} if "labels" in networks.accepted(type(module)) else {}
-        return module.init_with_output(key, x, **labels)
-
-    # Whether it is G's or D's, and of what points, it need not know: of two numbers it can be both.
-    key = jax.random.key(0, impl="threefry2x32")
-    return [json.dumps(module_fields(module), sort_keys=True), _traced(applied, key, jnp.zeros((4, 2)))]
-
-
-def _of_measurement(one: Measurement) -> list[Any]:
-    game = _canonical(num_classes=2)
-    options = MeasureConfig(
-        measurements=(), deep=(one,), num_deep_nodes=16, num_deep_density_nodes=16, num_transport=16
-    )
-    plan = measure.plan_of(options, game.target, deep=True)
-    key = jax.random.key(0, impl="threefry2x32")
-    state = jax.eval_shape(init, game, key)
-    past = measure.Past(state.params, state.params)
-    bits = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
-
-    def taken(state: Any, past: Any) -> Any:
-        return measure.measure(plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), bits)
-
-    declared = repr((one.metrics_of(measure.Subject(game, options)), one.fields_of(measure.Subject(game, options))))
-    host = one.host.__code__.co_code.hex() if one.host is not None and hasattr(one.host, "__code__") else ""
-    return [declared, host, _traced(taken, state, past)]
-
-
-_PROGRAMS = {
-    "loss": _of_loss,
-    "penalty": _of_penalty,
-    "rule": _of_rule,
-    "optimizer": _of_optimizer,
-    "network": _of_network,
-    "measurement": _of_measurement,
-}
 
 
 # ---- found again
@@ -360,7 +213,7 @@ def _add(found: Using, value: Any) -> None:
     if kind == "network":
         found.networks.setdefault(type(value).__name__, []).append(value)
         return
-    name = target_name(value) if kind == "target" else value.name
+    name = target_name(value) if kind == "target" else value.name  # pyright: ignore
     if found.named[kind].setdefault(name, value) is not value:
         raise ValueError(f"using: two parts of kind {kind} are named {name!r}; allowed: one of each")
 
@@ -404,14 +257,32 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
+_AT_HAND: dict[tuple[str, str, str], Any] = {}
+"""Parts that this process has trained with, by kind, name and fingerprint."""
+
+
+def remember(parts: Iterable[Part], recorded: Iterable[Mapping[str, Any]]) -> None:
+    """Keeps parts, beside what is recorded of them, for who only reads what they made (`at_hand`)."""
+    values = {(part.kind, part.name): part.value for part in parts}
+    for entry in recorded:
+        _AT_HAND[entry["kind"], entry["name"], entry["fingerprint"]] = values[entry["kind"], entry["name"]]
+
+
+def at_hand(recorded: Iterable[Mapping[str, Any]], using: Using) -> list[Any]:
+    """The recorded parts that are not handed in, as far as this process has trained with the very same."""
+    wanted = [entry for entry in recorded if missing([entry], using)]
+    keys = ((entry["kind"], entry["name"], entry["fingerprint"]) for entry in wanted)
+    return [_AT_HAND[key] for key in keys if key in _AT_HAND]
+
+
 def missing(recorded: Sequence[Mapping[str, Any]], using: Using) -> list[str]:
     """The recorded parts that were not handed in, one line each."""
     lines = []
     for entry in recorded:
         kind, name = entry["kind"], entry["name"]
-        own = name.partition("{")[0]
-        if kind == "network" and own not in using.networks:
-            lines.append(f"network {own}")
+        if kind == "network" and isinstance(_network(name, using), str):
+            own = name.partition("{")[0]
+            lines.append(f"network {name if own in using.networks else own}")
         elif kind != "network" and name not in using.named[kind]:
             lines.append(f"{kind} {name!r}")
     return list(dict.fromkeys(lines))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -56,7 +56,8 @@ def group_spec(
 
 def _of_setting(setting: Setting) -> dict[str, Any]:
     """Coordinates of a setting, and constants: name -> (axes after run, array, attributes)."""
-    target, loss = setting.target, loss_of(setting.config)
+    # Modes are no part of every target.
+    target, loss = cast(Any, setting.target), loss_of(setting.config)
     truth = truth_of(loss, setting.hparams)
     in_data, in_loss = {"units": "data"}, {"units": "loss"}
     constants: dict[str, tuple[tuple[str, ...], Any, dict[str, str]]] = {
@@ -71,12 +72,12 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
     if setting.game.event_shape == (2,) and not _is_plain(target):
         # What figures show of p: of plain mixtures they draw it themselves.
         uniform = qmc.Sobol(target.num_uniforms, rng=np.random.default_rng(0)).random(_NUM_SHOWN)
-        shown = target.transform(np.clip(uniform, 1e-6, 1 - 1e-6).astype(np.float32))
+        shown = target.transform(np.clip(uniform, 1e-6, 1 - 1e-6).astype(np.float32))  # pyright: ignore
         constants["target_samples"] = (("target_sample", "xy"), shown, in_data)
     if setting.game.num_modes:
         best = _best_losses(setting, truth)
         constants |= {
-            "target_means": (("mode", "xy"), target.mode_means, in_data),
+            "target_means": (("mode", *measure.axes_of_points(setting.game.event_shape)), target.mode_means, in_data),
             "target_stds": (("mode",), target.mode_stds, in_data),
             "target_weights": (("mode",), target.mode_weights, {}),
             "best_loss_disc": (("mode",), best[0], in_loss),
@@ -95,7 +96,7 @@ def _is_plain(target: Target) -> bool:
 
 def _best_losses(setting: Setting, truth: Any) -> np.ndarray:
     """`LossTruth.of_modes` (2, K), NaN where the modes are not equal and disjoint as they are judged."""
-    config, weights = setting.config, np.asarray(setting.target.mode_weights, np.float64)
+    config, weights = setting.config, np.asarray(cast(Any, setting.target).mode_weights, np.float64)
     alike = np.allclose(weights, 1 / len(weights), rtol=1e-3)
     # So many packs that they could not be told one by one say nothing more than fewer do.
     many = len(weights) ** (config.packing + 1) > 10**7

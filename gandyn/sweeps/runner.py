@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from gandyn import checks, devices
 from gandyn.analysis import opening as results
 from gandyn.gan.config import Config
+from gandyn.gan.loss import Loss
 from gandyn.gan.number import HParams
 from gandyn.gan.targets import Target
 from gandyn.results import manifest as manifests
@@ -23,6 +25,7 @@ from gandyn.sweeps.engines import Engine
 from gandyn.sweeps.folders import groups_of, recorded
 from gandyn.sweeps.states import TrainedPlayers, starts_of
 from gandyn.sweeps.sweep import Sweep
+from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig, Measurement
 
 
@@ -115,6 +118,7 @@ def run_sweep(
         raise ValueError(f"out: got None; allowed with engine={type(engine).__name__}: a folder")
     plan = planning.make(sweep_, parts=engine.parts, in_memory=out is None)
     plan.check_fits(None if out is None else Path(out))
+    _warn_of_unsound(sweep_)
     starts = starts_of(init_from, plan.groups)
     specs = [
         records.group_spec(group, sweep_.steps, sweep_.measured, starts[index].origins if starts else None)
@@ -126,6 +130,7 @@ def run_sweep(
         "coverage_convention": sweep_.measure_config.convention,
         "parts": parts.record(sweep_.parts),
     }
+    parts.remember(sweep_.parts, metadata["parts"])
     groups = dict(enumerate(plan.groups))
     arrays = {index: start.arrays for index, start in starts.items()}
     if out is None:
@@ -141,6 +146,14 @@ def run_sweep(
         engine.ready()
         engine.execute(store.reopen(folder), sweep_, groups, progress, checkpoint_every)
     return results.open_results(folder)
+
+
+def _warn_of_unsound(sweep_: Sweep) -> None:
+    """Warns of what is unsound about a person's own losses, as far as that can be told from `disc` and `gen`."""
+    own = {setting.config.loss: setting for setting in sweep_.settings if isinstance(setting.config.loss, Loss)}
+    for loss, setting in own.items():
+        for problem in truth_of(loss, setting.hparams).problems:
+            warnings.warn(f"loss {loss.name!r}: {problem}", RuntimeWarning, stacklevel=4)
 
 
 def _checked(engine: Engine | None, checkpoint_every: float) -> Engine:

@@ -17,9 +17,10 @@ from gandyn.devices import prepare
 from gandyn.gan.game import Game
 from gandyn.gan.state import Players, State
 from gandyn.gan.step import init
+from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.writer import Writer
-from gandyn.sweeps import compilation, interrupts, training
+from gandyn.sweeps import compilation, interrupts, parts, training
 from gandyn.sweeps.engines import checkpoints_of
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
 from gandyn.sweeps.progress import shown as show_progress
@@ -67,7 +68,7 @@ def load_states(
       run: its number there.
       step: when; the last step if left out, whose state every finished run has. For others the run is trained again
         from the checkpoint before, to the same bits.
-      using: as of `resume`.
+      using: as of `resume`; parts that this process has trained with need not be handed in again.
       anyway: as of `resume`.
       progress: as of `run`.
 
@@ -76,7 +77,8 @@ def load_states(
     """
     folder = Path(path)
     prepare()
-    _, sweep_ = recorded(folder, anyway, using)
+    given, there = list(using), manifests.read(folder)["parts"]
+    _, sweep_ = recorded(folder, anyway, [*given, *parts.at_hand(there, parts.collect(given))])
     writer = store.reopen(folder)
     groups = groups_of(folder, sweep_)
     index, position = find_run(groups, run)
@@ -130,7 +132,7 @@ class Start(NamedTuple):
       origins: where they come from, one text a run.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     origins: list[str]
 
     def of(self, run: int) -> "Start":

@@ -25,7 +25,7 @@ import numpy as np
 
 from gandyn import checks
 from gandyn.gan import targets
-from gandyn.gan.config import Config, complete, numbers_of
+from gandyn.gan.config import Config, complete, declarations, numbers_of, unread
 from gandyn.gan.game import Game
 from gandyn.gan.number import HParams
 from gandyn.gan.step import check
@@ -56,6 +56,8 @@ TARGET_FIELDS = (
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(Config))
 FIELDS = (*dict.fromkeys(TARGET_FIELDS), *CONFIG_FIELDS)
 """What an axis of a grid can be, beside the numbers that the chosen parts declare."""
+NUMBERS = tuple(dict.fromkeys(name for numbers in declarations().values() for name in numbers))
+"""Those of the parts that are built in."""
 
 
 class Setting(NamedTuple):
@@ -243,9 +245,16 @@ def _check_axes(where: str, axes: Mapping[str, Any]) -> None:
 
 def _check_distinct(where: str, values: Iterable[Any]) -> None:
     """Two equal cells are one setting, and would be the same runs twice."""
-    for text, count in Counter(repr(_in_float32(_plain(value))) for value in values).items():
-        if count > 1:
-            raise ValueError(f"{where}: got {text:.200} twice; allowed: distinct values")
+    seen: set[str] = set()
+    for value in map(_plain, values):
+        text = repr(_in_float32(value))
+        if text in seen:
+            raise ValueError(f"{where}: got {_listed(value)!r:.200} twice; allowed: distinct values")
+        seen.add(text)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _in_float32(value: Any) -> Any:
@@ -279,7 +288,7 @@ def _plain(value: Any) -> Any:
 def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """A setting for every combination of one entry of each grid, on top of the shared fields.
 
-    Labels: an entry's own `recipe`, else the values of its fields, those of `loss` and `penalty` without their names;
+    Labels: an entry's own `recipe`, else the values of its fields, those of `loss` and `penalties` without their names;
     the last grid varies fastest.
 
     Args:
@@ -319,8 +328,7 @@ def _refuse_unread(shared: Mapping[str, Any], settings: Sequence[Setting]) -> No
     read = {name for config in configs for name in numbers_of(config)}
     for name in shared:
         if name not in read and name not in FIELDS:
-            known = (*read, *FIELDS)
-            raise ValueError(f"{name}: no such field, and nothing chosen reads it{checks.nearest(name, known)}")
+            raise ValueError(unread(name, shared[name], sorted(read), FIELDS))
 
 
 def _checked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -381,15 +389,17 @@ def _builder(shared: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Setting
 
     def build(cell: Mapping[str, Any]) -> Setting:
         try:
-            fields = {**shared, **cell}
-            of = lambda names: {name: value for name, value in fields.items() if name in names}  # noqa: E731
+            given = {**shared, **cell}
+            of = lambda names: {name: value for name, value in given.items() if name in names}  # noqa: E731
             text = lambda names: repr([(n, _key(v)) for n, v in cell.items() if n in names])  # noqa: E731
             target = part(_target, of(_TARGET), ("target", text(_TARGET)))
             config = part(_config, of(_CONFIG), ("config", text(_CONFIG)))
-            numbers = {name: value for name, value in fields.items() if name not in _TARGET | _CONFIG}
+            numbers = {name: value for name, value in given.items() if name not in _TARGET | _CONFIG}
             declared = numbers_of(config)
             # What all settings share may be read by some of them alone.
             numbers = {name: value for name, value in numbers.items() if name in declared or name in cell}
+            for name in numbers.keys() - declared.keys():
+                raise ValueError(unread(name, numbers[name], declared, FIELDS))
             hparams = part(_hparams, numbers, ("hparams", repr(numbers)))
             return Setting(
                 "", target, config, part(complete, {"config": config, "hparams": hparams}, (config, hparams))
@@ -421,7 +431,8 @@ def _target(target: Any = "ring", **options: Any) -> Target:
 
 
 def _config(**fields: Any) -> Config:
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Config(**given)
 
 
 def _hparams(**fields: Any) -> HParams:

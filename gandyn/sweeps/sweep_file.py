@@ -22,7 +22,7 @@
 
     [[recipe]]                     # one entry a table, with a label
     recipe = "gradient penalty"
-    penalty = "wgan_gp"
+    penalties = ["wgan_gp"]
 
 `[product]`, each `[[zip]]` and the `[[recipe]]` tables together are one grid each; all combinations of them are run.
 """
@@ -48,7 +48,7 @@ MEASURE_FIELDS = tuple(field.name for field in dataclasses.fields(MeasureConfig)
 RUN_FIELDS = ("seeds", "num_steps", "measure_every", "deep_every", "title")
 _TABLES = ("target", "config", "hparams", "measure")
 _GRIDS = ("product", "zip", "recipe")
-_KNOWN = (*RUN_FIELDS, *sweep.FIELDS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
+_KNOWN = (*RUN_FIELDS, *sweep.FIELDS, *sweep.NUMBERS, *MEASURE_FIELDS, *_GRIDS, "preset", "out", "overwrite")
 _DEEPEST = 4
 
 
@@ -75,7 +75,7 @@ def flatten(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         # A key of that name with no table behind it is the name of the target.
         own = value if name in _TABLES and isinstance(value, dict) else {name: value}
         for key, entry in own.items():
-            # Which numbers there are is known once the parts are chosen; in [target], [config], [measure] there are none.
+            # Which numbers a person's own parts have is known later; [target], [config], [measure] hold none.
             fields = {"target": sweep.TARGET_FIELDS, "config": sweep.CONFIG_FIELDS, "measure": MEASURE_FIELDS}
             known = fields.get(name, _KNOWN) if own is value else _KNOWN
             if key not in known and (known is not _KNOWN or isinstance(entry, str | list | dict)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxprs_in_params
 
 TURNS = 10
@@ -21,7 +22,18 @@ SOLVER_TURNS = 1
 """Of an iterative linear solver: measured in competitive descent at learning rates of 1e-3, where its system is nearly
 the identity. Larger rates take more."""
 
-FEATURES = ("flops", "moved", "elements", "curves", "calls", "bits", "indexed", "launches", "equations", "peak")
+FEATURES: tuple[str, ...] = (
+    "flops",
+    "moved",
+    "elements",
+    "curves",
+    "calls",
+    "bits",
+    "indexed",
+    "launches",
+    "equations",
+    "peak",
+)
 """What is counted: floating-point operations of matrix products and the numbers that these read and write; results of
 other operations; of those that are a series in vectors (exp, log, tanh); of those that a library is called for one by
 one (sin, pow); random words; numbers that are looked up, scattered or sorted; operations that are no part of another's
@@ -42,6 +54,7 @@ _INDEXED = frozenset(["gather", "dynamic_slice", "dynamic_update_slice", "top_k"
 _FACTORIZATIONS = frozenset([
     "cholesky", "eigh", "eig", "svd", "qr", "lu", "triangular_solve", "householder_product", "geqrf", "schur",
 ])  # fmt: skip
+_SORTED = 10.0  # looks at each number that is sorted, about; one figure, so that sizes change no structure
 _FACTORIZATION = 10.0  # operations for each entry and row of what comes out of one
 
 
@@ -69,7 +82,7 @@ class Trace(NamedTuple):
 
     def counts(self) -> dict[str, float]:
         """Each feature's sum."""
-        found = dict.fromkeys(FEATURES, 0.0)
+        found: dict[str, float] = dict.fromkeys(FEATURES, 0.0)
         for term in [*self.terms, *self.of_peak()]:
             found[term.feature] = found.get(term.feature, 0.0) + term.coefficient * math.prod(term.factors)
         return found
@@ -266,20 +279,20 @@ def _bound(condition: Jaxpr) -> int:
     for eqn in condition.eqns:
         if eqn.primitive.name in ("lt", "le") and isinstance(eqn.invars[1], Literal):
             value = eqn.invars[1].val
-            if eqn.invars[1].aval.dtype.kind in "iu":
+            if jnp.issubdtype(jnp.result_type(value), jnp.integer):
                 return max(1, int(value))
     return TURNS
 
 
 def _itemsize(dtype: Any) -> int:
-    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize
+    return 8 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype.itemsize
 
 
 def _leaf(eqn: Any) -> list[Term]:
     """Terms of an operation that holds no other."""
     name = eqn.primitive.name
-    shapes = [tuple(getattr(var.aval, "shape", ())) for var in eqn.invars]
-    out = tuple(eqn.outvars[0].aval.shape) if eqn.outvars else ()
+    shapes: list[tuple[int, ...]] = [tuple(getattr(var.aval, "shape", ())) for var in eqn.invars]
+    out: tuple[int, ...] = tuple(eqn.outvars[0].aval.shape) if eqn.outvars else ()
     launch = Term("launches", 1, ())
     moved = [Term("moved", 1, shape) for shape in (out, *shapes)]
     if name == "dot_general":
@@ -297,8 +310,7 @@ def _leaf(eqn: Any) -> list[Term]:
         return [Term("indexed", 1, shapes[2]), launch]
     if name in _INDEXED:
         written = shapes[1] if name == "dynamic_update_slice" else shapes[0] if name in ("sort", "top_k") else out
-        times = math.log2(max(2, written[-1])) if name in ("sort", "top_k") else 1.0
-        return [Term("indexed", round(times), written), launch]
+        return [Term("indexed", _SORTED if name in ("sort", "top_k") else 1.0, written), launch]
     if name.startswith(("reduce", "arg", "cum")):
         return [Term("elements", 1, shapes[0]), launch]
     return [Term("curves" if name in _CURVES else "calls" if name in _CALLS else "elements", 1, out)]

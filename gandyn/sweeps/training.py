@@ -244,7 +244,8 @@ class Training:
     def _measure_deep(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The deep metrics (R,) and fields (R, ...) of every run: those of the devices, then those of the host."""
         many, past = self._many, self._past
-        assert past is not None and many.in_depth is not None
+        assert past is not None
+        assert many.in_depth is not None
         taken = self._in_parts("deep", lambda span: many.measure(self._states, self._runs, span, past))
         metrics = {name: taken.metrics[:, i].copy() for i, name in enumerate(self._deep_metrics)}
         fields = dict(taken.fields)

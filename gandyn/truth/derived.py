@@ -101,7 +101,7 @@ class LossTruth:
         """Sentences on what is unsound about the game, or contradicts what the loss claims."""
         found = self._findings
         if isinstance(found, str):
-            declared = self.loss.aux or self.loss.couples or self.loss.pairs
+            declared = self.loss.aux or self.loss.couples or self.loss.pairs or self.loss.unbounded
             return () if declared else (f"{found}; what is meant so says couples=True or pairs=True",)
         why = _why_no_critic(found)
         claims = _of_claims(self.loss, found, self.numbers)
@@ -112,7 +112,7 @@ class LossTruth:
         """Of a loss that is a mean over single samples; of another why it is not."""
         # Asked for while a program is traced, too.
         with jax.ensure_compile_time_eval():
-            reason = why_not_separable(self.loss, self.numbers)
+            reason = _UNBOUNDED if self.loss.unbounded else why_not_separable(self.loss, self.numbers)
             return reason or jax.tree.map(np.asarray, _examine(self.loss, self.numbers))
 
     def at_best(self, real_log_ratios: Any, fake_log_ratios: Any) -> np.ndarray:
@@ -188,6 +188,9 @@ def separable(loss: Loss, numbers: HParams) -> bool:
     return not why_not_separable(loss, numbers)
 
 
+_UNBOUNDED = "no finite optimum: V has a maximum over bounded D alone, which is a penalty's or a constraint's business"
+
+
 def why_not_separable(loss: Loss, numbers: HParams) -> str:
     """Why D's loss is no mean over single samples, "" where it is: as declared, and tried on outputs from -20 to 20."""
     if loss.aux:
@@ -210,13 +213,13 @@ _jitted_residuals = jax.jit(separability.residuals, static_argnums=0)
 def slope_bound(loss: Loss, numbers: HParams) -> jax.Array:
     """The largest |d gen / d D(G(z))| of a sample over all outputs of D, (); NaN where unbounded or unknown.
 
-    As the loss gives it; where that is NaN and gen is a mean over single fake samples, derived: to 1e-6 where it is
+    As the loss gives it; where it does not and gen is a mean over single fake samples, derived: to 1e-6 where it is
     attained at an output of size below 1000. Traced in the numbers.
     """
     bound = loss.slope_bound
-    given = jnp.asarray(bound(numbers) if callable(bound) else bound, jnp.float32)
-    known = not callable(bound) and math.isfinite(bound)
-    return given if known or loss.aux else jnp.where(jnp.isnan(given), _derived_slope_bound(loss.gen, numbers), given)
+    if bound is None:
+        return jnp.full((), jnp.nan) if loss.aux else _derived_slope_bound(loss.gen, numbers)
+    return jnp.asarray(bound(numbers) if callable(bound) else bound, jnp.float32)
 
 
 _jitted_slope_bound = jax.jit(slope_bound, static_argnums=0)
@@ -430,14 +433,20 @@ def _number(of: Callable[..., Any], numbers: HParams) -> float:
 _look_up = jax.jit(best_output.look_up, static_argnums=0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _solved(disc: Callable[..., jax.Array], numbers: HParams, log_ratio: jax.Array) -> jax.Array:
+    """Best outputs at numbers of which no table is at hand."""
+    outputs = best_output.look_up(disc, numbers, best_output.tabulate(disc, numbers), log_ratio)
+    # A number may couple what is separable at its default.
+    return jnp.where(jnp.all(separability.residuals(disc, numbers) <= ROUNDING), outputs, jnp.nan)
+
+
 def _derived_critic(loss: Loss, at: HParams, table: Table) -> Callable[..., jax.Array]:
     """The critic of a loss that gives none: from the table at hand, or from one at other numbers."""
 
     def critic(log_ratio: jax.Array, numbers: HParams | None = None) -> jax.Array:
         if numbers is None:
             return _look_up(loss.disc, at, table, log_ratio)
-        outputs = best_output.look_up(loss.disc, numbers, best_output.tabulate(loss.disc, numbers), log_ratio)
-        # A number may couple what is separable at its default.
-        return jnp.where(jnp.all(separability.residuals(loss.disc, numbers) <= ROUNDING), outputs, jnp.nan)
+        return _solved(loss.disc, HParams(**{name: getattr(numbers, name) for name in loss.numbers}), log_ratio)
 
     return critic

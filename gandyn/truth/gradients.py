@@ -17,6 +17,7 @@ from gandyn.gan import networks
 from gandyn.gan.config import loss_of
 from gandyn.gan.game import Game
 from gandyn.gan.state import Batch, Players, State
+from gandyn.truth.derived import slope_bound
 from gandyn.truth.nodes import NUM_SCRAMBLES, sobol_bits, uniforms
 
 
@@ -57,8 +58,7 @@ def enlarged(game: Game, batch_size: int) -> Game:
 
 def supremum(game: Game) -> jax.Array:
     """The largest slope of G's loss in D's output, (); NaN where the loss has none (least squares, exp(-D))."""
-    bound = loss_of(game.config).slope_bound
-    return jnp.asarray(bound(game.hparams) if callable(bound) else bound, jnp.float32)
+    return slope_bound(loss_of(game.config), game.hparams)
 
 
 def layers(game: Game) -> Players:

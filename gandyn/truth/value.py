@@ -50,7 +50,7 @@ def value(loss: Loss, outputs: jax.Array | Outputs, numbers: HParams) -> jax.Arr
     beside = outputs._replace(logits=None)
 
     def on_scramble(logits: jax.Array, beside: Outputs) -> jax.Array:
-        real, fake = (jax.tree.map(lambda x: x[i], beside._replace(logits=logits)) for i in range(2))
+        real, fake = (jax.tree.map(lambda x, i=i: x[i], beside._replace(logits=logits)) for i in range(2))
         return loss.disc(real, fake, numbers)
 
     over_scrambles = jax.vmap(on_scramble, in_axes=(1, 1))

@@ -281,7 +281,7 @@ def test_wrong_flags(flags, parts, small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("batchsize = 3", ["batchsize: no such field", "did you mean 'batch_size'"]),
+        ("batchsize = 3", ["batchsize: got 3, and nothing chosen reads it", "did you mean 'batch_size'"]),
         ("[config]\nwidth = 3", ["unknown key 'width'"]),
         ("[confg]\nloss = 'hinge'", ["unknown key 'confg'", "config"]),
         ("[[recipe]]\nnum_steps = 3", ["recipe: num_steps: holds for the whole sweep"]),

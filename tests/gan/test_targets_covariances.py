@@ -137,6 +137,12 @@ class TestGroups:
         np.testing.assert_array_equal(self.TARGET.mode_of(jnp.arange(5)), [0, 0, 1, 2, 2])
         np.testing.assert_array_equal(targets.ring(4).mode_of(jnp.arange(4)), np.arange(4))
 
+    def test_means_and_stds_of_modes(self):
+        """A third at 0 and two thirds at 0.1: their variance along x is 0.1^2 * 2 / 9, half of which counts a mode."""
+        np.testing.assert_allclose(self.TARGET.mode_means[:2], [[0.2 / 3, 0], [3, 0]], atol=1e-6)
+        stds = [np.sqrt(0.01 + 0.01 / 9), 0.1, np.sqrt(0.01 + 0.01 * 20 / 81 / 2)]
+        np.testing.assert_allclose(self.TARGET.mode_stds, stds, rtol=1e-5)
+
     @pytest.mark.parametrize("label", [0, 1])
     def test_of_class(self, label):
         got = jax.jit(lambda target, label: target.of_class(label, 2))(self.TARGET, label)

@@ -422,7 +422,7 @@ def test_the_store_opens_without_gandyn(tmp_path):
     ending = """
 import sys
 found = [
-    {"coords": {name: group[name].values.tolist() for name in ("seed", "recipe", "loss", "penalty", "lr", "step")},
+    {"coords": {name: group[name].values.tolist() for name in ("seed", "recipe", "loss", "lr", "step")},
      "dtypes": sorted({str(x.dtype) for x in group.values()}),
      "metrics": {name: x.transpose("run", "step").values.tolist() for name, x in group.items()}}
     for group in groups
@@ -445,6 +445,6 @@ print(json.dumps(found))
         assert list(group["metrics"]) == list(metrics)
         for name, values in group["metrics"].items():
             np.testing.assert_array_equal(np.array(values, np.float32), own[name].values)
-        for name in ("seed", "recipe", "loss", "penalty", "lr"):
+        for name in ("seed", "recipe", "loss", "lr"):
             assert group["coords"][name] == own[name].values.tolist()
     assert np.isfinite(found[1]["metrics"]["value"]).sum() == 6

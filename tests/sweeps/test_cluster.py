@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import gandyn
+from gandyn.gan.game import make_game
 from gandyn.results import manifest
 from gandyn.truth import measure
 
@@ -89,7 +90,11 @@ def by_run(folder: Path) -> dict:
     return {key: {name: results[name].values[i] for name in names} for i, key in runs}
 
 
-DEEP = measure.deep_metrics_of(gandyn.Config(), gandyn.MeasureConfig(deep=("gap", "transport", "path")))
+RING = gandyn.targets.ring(num_modes=4)
+DEEP = measure.metrics_of(
+    measure.plan_of(gandyn.MeasureConfig(deep=("gap", "transport", "path")), RING, deep=True),
+    make_game(RING, gandyn.Config()),
+)
 
 
 def assert_same(found: dict, expected: dict, deep_rtol: float = 0) -> None:

@@ -148,7 +148,13 @@ def test_bytes_of_a_group() -> None:
 
 
 def test_programs_are_shared_as_ensembles_share_them() -> None:
-    kinds = ({}, {"loss": "hinge"}, {"gen_optimizer": "sgd"}, {"batch_size": 64}, {"gen_width": 64})
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"loss": "hinge"},
+        {"gen_optimizer": "sgd"},
+        {"batch_size": 64},
+        {"gen_width": 64},
+    )
     base, loss, optimizer, batch, width = (set(work_of(**fields).programs) for fields in kinds)
     names = lambda programs: sorted(name for name, _ in programs)  # noqa: E731
     assert names(base) == ["advance", "init", "often"]

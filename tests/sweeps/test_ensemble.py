@@ -10,25 +10,27 @@ import numpy as np
 import pytest
 
 from gandyn.gan import targets
-from gandyn.gan.gan import Config, HParams, State
+from gandyn.gan.config import Config
+from gandyn.gan.game import Game, make_game
+from gandyn.gan.number import HParams
+from gandyn.gan.state import State
 from gandyn.sweeps import ensemble
-from gandyn.truth import grid_cells
-from gandyn.truth.measure import MeasureConfig, named
+from gandyn.truth.measure import MeasureConfig, metrics_of, plan_of
 
 SMALL = Config(gen_width=16, disc_width=16, batch_size=32)
 SHALLOW = dataclasses.replace(SMALL, gen_depth=1, disc_depth=1)  # quicker to compile, where blocks are vmapped
 LARGE = Config(gen_width=128, disc_width=128, batch_size=256)
 RING = targets.ring(num_modes=8, radius=1.0, std=0.1)
 MEASURE = MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=8, keep_surface=4)
-GRID = grid_cells(RING, MEASURE.bandwidth)
+PLAN = plan_of(MEASURE, RING, deep=False)
 STEPS = 200
 MANY = 64
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
 
-def hparams_of(seed: int) -> HParams:
+def game_of(config: Config, seed: int) -> Game:
     """Every run has rates of its own, so that a mix-up of runs is seen."""
-    return HParams(lr_gen=1e-3 * (1 + seed / 100), lr_disc=2e-3 / (1 + seed / 100))
+    return make_game(RING, config, HParams(lr_gen=1e-3 * (1 + seed / 100), lr_disc=2e-3 / (1 + seed / 100)))
 
 
 @dataclasses.dataclass
@@ -43,9 +45,10 @@ class Many:
 
     def __post_init__(self) -> None:
         devices = jax.local_devices()[: self.num_devices]
-        self.ensemble = ensemble.make_ensemble(self.config, MEASURE, GRID, len(self.seeds), self.block_size, devices)
-        hparams = [HParams(lr_gen=1e30, lr_disc=1e30) if s in self.diverging else hparams_of(s) for s in self.seeds]
-        self.runs = self.ensemble.place(ensemble.stack_runs([RING] * len(self.seeds), hparams, self.seeds))
+        self.ensemble = ensemble.make_ensemble(self.config, PLAN, len(self.seeds), self.block_size, devices)
+        diverging = make_game(RING, self.config, HParams(lr_gen=1e30, lr_disc=1e30))
+        games = [diverging if seed in self.diverging else game_of(self.config, seed) for seed in self.seeds]
+        self.runs = self.ensemble.place(ensemble.stack_runs(games, self.seeds))
         self.states: State = self.ensemble.init(self.runs)
 
     def advance(self, *steps: int) -> "Many":
@@ -55,7 +58,9 @@ class Many:
 
     def measure(self) -> dict[int, Any]:
         found = self.ensemble.trim(self.ensemble.measure(self.states, self.runs))
-        found = found._asdict() | {"metrics": named(self.config, MEASURE, found.metrics)}
+        names = metrics_of(PLAN, game_of(self.config, 0))
+        metrics = {name: found.metrics[:, i] for i, name in enumerate(names)}
+        found = found._asdict() | {"metrics": metrics}
         return {seed: jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, seed in enumerate(self.seeds)}
 
     def bits(self) -> dict[int, list[np.ndarray]]:
@@ -148,18 +153,22 @@ class TestOneRunABlock:
 # Between them everything that a run remembers from step to step: statistics, averages, slow weights, past gradients.
 REMEMBERING = {
     "batch normalization, average, lookahead": {
-        "gen_norm": "batch", "disc_norm": "batch", "gen_ema": True, "lookahead": 3, "dynamics": "unrolled",
+        "gen_norm": "batch", "disc_norm": "batch", "gen_average": "ema", "lookahead": 3, "rule": "unrolled",
         "unroll_steps": 2, "schedule": "cosine",
     },
     "spectral, past gradients, noise, packs": {
-        "disc_norm": "spectral", "dynamics": "past_extragradient", "instance_noise": "annealed", "packing": 2,
+        "disc_norm": "spectral", "rule": "past_extragradient", "instance_noise": "annealed", "packing": 2,
         "top_k": True, "real_batch": "stratified", "gen_optimizer": "optimistic_adam",
     },
     "classes, Fourier features, data set, best response": {
-        "num_classes": 2, "conditioning": "projection", "disc_fourier": 8, "dataset_size": 50, "penalty": "dragan",
-        "dynamics": "best_response", "disc_steps": 4,
+        "num_classes": 2, "conditioning": "projection", "disc_fourier": 8, "dataset_size": 50, "penalties": ("dragan",),
+        "rule": "best_response", "disc_steps": 4,
     },
-    "competitive": {"dynamics": "competitive", "gen_optimizer": "sgd", "disc_optimizer": "sgd"},
+    "a penalty's averages, uniform average, lookahead over past gradients": {
+        "penalties": ("lecam", "r1"), "gen_average": "uniform", "lookahead": 2, "rule": "past_extragradient",
+        "track_path": True,
+    },
+    "competitive": {"rule": "competitive", "gen_optimizer": "sgd", "disc_optimizer": "sgd"},
 }  # fmt: skip
 
 
@@ -269,9 +278,10 @@ class TestPrograms:
 
         def sweep(i: int, rate: float, radii: list[float]) -> list[str]:
             """What is compiled."""
-            many = ensemble.make_ensemble(config, MEASURE, GRID, 4, devices=jax.local_devices())
+            many = ensemble.make_ensemble(config, PLAN, 4, devices=jax.local_devices())
             rings = [targets.ring(num_modes=8, radius=radius, std=0.1) for radius in radii]
-            runs = many.place(ensemble.stack_runs(rings, [HParams(lr_gen=rate, lr_disc=2 * rate)] * 4, range(4)))
+            games = [make_game(ring, config, HParams(lr_gen=rate, lr_disc=2 * rate)) for ring in rings]
+            runs = many.place(ensemble.stack_runs(games, range(4)))
             states = many.init(runs)
             caplog.clear()
             with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
@@ -289,7 +299,7 @@ class TestPrograms:
         config, seeds = (SMALL, range(4)) if block_size == 1 else (SHALLOW, range(8))
         many = Many(config, list(seeds), block_size)
         assert len(many.ensemble.devices) == 2
-        program: Any = ensemble._advance_program(config, many.ensemble.devices, block_size)
+        program: Any = ensemble._advance_program(config.precision, many.ensemble.devices, block_size)
         text = program.lower(np.array([0, 1], np.int32), many.states, many.runs, np.int32(3)).compile().as_text()
         assert "while" in text
         assert [name for name in COLLECTIVES if name in text] == []
@@ -304,9 +314,9 @@ class TestPrograms:
         assert "all-reduce" in str(text)
 
     def test_a_block_of_one_is_the_default_on_cpu_and_every_device_takes_part(self):
-        many = ensemble.make_ensemble(SMALL, MEASURE, GRID, 5)
+        many = ensemble.make_ensemble(SMALL, PLAN, 5)
         assert (many.block_size, many.rows.tolist(), len(many.devices)) == (1, [0, 1, 2, 3, 4, 5], 2)
-        one = ensemble.make_ensemble(SMALL, MEASURE, GRID, 1)
+        one = ensemble.make_ensemble(SMALL, PLAN, 1)
         assert (one.block_size, one.rows.tolist(), len(one.devices)) == (1, [0, 1, 1, 1], 2)
 
     @pytest.mark.parametrize("field", ["num_runs", "block_size"])
@@ -314,14 +324,14 @@ class TestPrograms:
     def test_refusals(self, field, value):
         arguments: dict[str, Any] = {"num_runs": 4, "block_size": 1} | {field: value}
         with pytest.raises(ValueError, match=f"{field}: got {value}; allowed: a whole number of at least 1"):
-            ensemble.make_ensemble(SMALL, MEASURE, GRID, **arguments)
+            ensemble.make_ensemble(SMALL, PLAN, **arguments)
 
 
 class TestKeys:
     @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
     def test_threefry_whatever_the_default(self, impl):
         with jax.default_prng_impl(impl):
-            runs = ensemble.stack_runs([RING] * 2, [HParams()] * 2, [0, 1])
+            runs = ensemble.stack_runs([game_of(SMALL, 0)] * 2, [0, 1])
             assert str(jax.random.key_impl(runs.key)) == "threefry2x32"
 
     def test_the_same_bits_under_another_default(self):
@@ -330,13 +340,13 @@ class TestKeys:
             assert_same(Many(SMALL, [0, 1, 2, 3]).advance(3).bits(), want)
 
     def test_a_seed_is_a_run(self):
-        runs = ensemble.stack_runs([RING] * 3, [HParams()] * 3, [7, 8, 7])
+        runs = ensemble.stack_runs([game_of(SMALL, 0)] * 3, [7, 8, 7])
         data = np.asarray(jax.random.key_data(runs.key))
         np.testing.assert_array_equal(data[0], data[2])
         assert not np.array_equal(data[0], data[1])
 
     def test_largest_seed(self):
-        data = np.asarray(jax.random.key_data(ensemble.stack_runs([RING], [HParams()], [2**32 - 1]).key))
+        data = np.asarray(jax.random.key_data(ensemble.stack_runs([game_of(SMALL, 0)], [2**32 - 1]).key))
         np.testing.assert_array_equal(
             data[0], np.asarray(jax.random.key_data(jax.random.key(2**32 - 1, impl="threefry2x32")))
         )

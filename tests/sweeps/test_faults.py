@@ -1,8 +1,9 @@
 """Whatever befalls a sweep - kills, signals, full disks, damaged files - it ends with the bits of one that ran through.
 
 The sweep trains two configurations, in two groups, for three seeds; it is measured in depth, with the path since the
-last time, and keeps samples; then it is extended by a seed and by steps. The commands run in processes of their own,
-with programs compiled in haste and kept between them.
+last time, and keeps samples; its update rule, its penalty and the average of G remember what was before. Then it is
+extended by a seed and by steps. The commands run in processes of their own, with programs compiled in haste and kept
+between them.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from gandyn.results import checkpoints, locks, manifest, status, store
 from gandyn.results.manifest import Progress
 from gandyn.results.reading import open_recorded
 from gandyn.results.writer import Writer
-from gandyn.sweeps import runner, sweep_file, training
+from gandyn.sweeps import engines, sweep_file, training
 
 FILE = """
 num_steps = 40
@@ -40,6 +41,10 @@ gen_width = 8
 disc_width = 8
 batch_size = 16
 track_path = true
+rule = "past_extragradient"
+lookahead = 3
+penalties = ["lecam"]
+gen_average = "uniform"
 deep = ["transport", "path"]
 num_nodes = 16
 num_density_nodes = 64
@@ -129,7 +134,7 @@ def content(out):
             found[index, name] = np.asarray(array[...]).tobytes()
         assert writer.recorded(index).all()
         assert writer.progress(index).status == "complete"
-        folder = runner.checkpoint_folder(writer, index)
+        folder = engines.checkpoint_folder(writer, index)
         (step,) = (int(entry.name) for entry in folder.iterdir())
         assert step == group.spec.steps[-1]
         with checkpoints.opened(folder, "") as kept:
@@ -455,7 +460,8 @@ def sweep():
 
 TINY = {
     "num_steps": 40, "measure_every": 10, "deep_every": 20, "seeds": "0:2", "num_modes": 4, "gen_width": 4,
-    "disc_width": 4, "batch_size": 8, "cheap": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
+    "disc_width": 4, "batch_size": 8, "rule": "past_extragradient", "lookahead": 3, "penalties": ["lecam"],
+    "gen_average": "ema", "measurements": ["coverage"], "deep": ["path"], "num_nodes": 16, "keep_samples": 5,
 }  # fmt: skip
 
 

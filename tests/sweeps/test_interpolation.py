@@ -140,7 +140,7 @@ def test_random_sizes_of_a_step(kind):
 
 
 @pytest.mark.slow
-def test_many_structures_within_a_factor_of_three():
+def test_many_structures_within_a_factor_of_two():
     """96 structures, each with its widths, of twelve traces."""
     rng = random.Random(2)
     fields = {field.name: field.default for field in dataclasses.fields(Config)}
@@ -154,4 +154,4 @@ def test_many_structures_within_a_factor_of_three():
     many = [fields | {name: rng.choice(values) for name, values in choices.items()} for _ in range(300)]
     found = interpolation.counts(many, of_step, 12)
     for i in rng.sample(range(300), 6):
-        assert 1 / 3 < found["flops"][i] / of_step(many[i]).counts()["flops"] < 3
+        assert 0.5 < found["flops"][i] / of_step(many[i]).counts()["flops"] < 2

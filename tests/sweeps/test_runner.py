@@ -20,9 +20,10 @@ import xarray as xr
 
 import gandyn
 from gandyn import cli
+from gandyn.gan.game import make_game
 from gandyn.results import status, store
-from gandyn.sweeps import interrupts, records, runner, sweep, sweep_file, training
-from gandyn.truth.measure import MeasureConfig, metrics_of
+from gandyn.sweeps import engines, interrupts, records, runner, sweep, sweep_file, training
+from gandyn.truth.measure import metrics_of, plan_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,9 +33,9 @@ def in_haste():
 
 
 TINY = gandyn.Config(gen_width=8, disc_width=8, batch_size=16)
-METRICS = metrics_of(gandyn.Config(), MeasureConfig())
 FAST = gandyn.MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=7, keep_surface=5)
 RING = gandyn.targets.ring(num_modes=4, std=0.1)
+METRICS = metrics_of(plan_of(FAST, RING, deep=False), make_game(RING, TINY))
 
 
 def run(**given):
@@ -93,7 +94,7 @@ def test_measuring_more_often_changes_no_training(results):
 def test_settings_share_a_folder_and_keep_their_coordinates(tmp_path):
     out = tmp_path / "two"
     both = run(
-        config=[TINY, gandyn.Config(loss="wasserstein", penalty="clip", gen_width=8, disc_width=8, batch_size=16)],
+        config=[TINY, gandyn.Config(loss="wasserstein", penalties=("clip",), gen_width=8, disc_width=8, batch_size=16)],
         hparams=[gandyn.HParams(lr_gen=1e-3), gandyn.HParams(lr_gen=2e-3)],
         seeds=[7],
         out=out,
@@ -138,19 +139,21 @@ def test_diverged_run_is_flagged_and_its_neighbours_are_not():
         ({"num_steps": 10.5}, "num_steps: got 10.5"),
         ({"seeds": [0.5]}, "seeds: got 0.5"),
         ({"config": "hinge"}, "config: got 'hinge'"),
+        ({"hparams": gandyn.HParams(lr_gen=-1.0)}, "lr_gen: got -1.0; allowed: at least 0, finite"),
+        ({"hparams": gandyn.HParams(clip_bound=0.1)}, "clip_bound: got 0.1, and nothing chosen reads it"),
         ({"seeds": range(300_000), "num_steps": 10**6}, "disk: 300000 runs need about"),
         ({"config": gandyn.Config(gen_width=60_000)}, "memory: 3 runs need about"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written_or_compiled(given, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "train_groups", lambda *_: pytest.fail("training started"))
+    monkeypatch.setattr(engines, "train_groups", lambda *_: pytest.fail("training started"))
     with pytest.raises(ValueError, match=message):
         run(out=tmp_path / "none", **given)
     assert not (tmp_path / "none").exists()
 
 
 def test_an_engine_of_other_processes_needs_a_folder_where_they_meet():
-    class Elsewhere(runner.Engine):
+    class Elsewhere(engines.Engine):
         pass
 
     settings = sweep.make_settings(gandyn.targets.ring(), gandyn.Config(), gandyn.HParams(), None)
@@ -164,12 +167,18 @@ def test_an_engine_of_other_processes_needs_a_folder_where_they_meet():
         (lambda: gandyn.Config(loss="hinges"), r"loss: got 'hinges'; allowed: .*did you mean 'hinge'"),  # pyright: ignore
         (lambda: gandyn.Config(batch_size=0), "batch_size: got 0; allowed: a whole number of at least 1"),
         (lambda: gandyn.Config(batch_size=True), "batch_size: got True"),
-        (lambda: gandyn.Config(dynamics="simultaneous", disc_steps=2), "disc_steps: got 2"),
-        (lambda: gandyn.HParams(lr_gen=-1.0), "lr_gen: got -1.0; allowed: at least 0, finite"),
-        (lambda: gandyn.HParams(lr_gen=float("nan")), "lr_gen: got nan"),
-        (lambda: gandyn.HParams(beta1_gen=1.0), "beta1_gen: got 1.0; allowed: above -1, below 1"),
-        (lambda: gandyn.HParams(lr_gen="fast"), "lr_gen: got 'fast'; allowed: a number"),  # pyright: ignore
-        (lambda: gandyn.HParams(clip_bound=0.0), "clip_bound: got 0.0; allowed: above 0"),
+        (lambda: gandyn.Config(rule="simultaneous", disc_steps=2), "disc_steps: got 2"),
+        (lambda: make_game(RING, TINY, gandyn.HParams(lr_gen=-1.0)), "lr_gen: got -1.0; allowed: at least 0, finite"),
+        (lambda: make_game(RING, TINY, gandyn.HParams(lr_gen=float("nan"))), "lr_gen: got nan"),
+        (
+            lambda: make_game(RING, TINY, gandyn.HParams(beta1_gen=1.0)),
+            "beta1_gen: got 1.0; allowed: above -1, below 1",
+        ),
+        (lambda: make_game(RING, TINY, gandyn.HParams(lr_gen="fast")), "lr_gen: got 'fast'; allowed: a number"),
+        (
+            lambda: make_game(RING, gandyn.Config(penalties=("clip",)), gandyn.HParams(clip_bound=0.0)),
+            "clip_bound: got 0.0; allowed: above 0",
+        ),
         (lambda: gandyn.targets.ring(std=-0.1), "std: got -0.1; allowed: above 0"),
         (lambda: gandyn.MeasureConfig(num_nodes=100), "num_nodes: got 100; allowed: a power of two"),
     ],

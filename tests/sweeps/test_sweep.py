@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 import gandyn
-from gandyn.gan import gan, targets
-from gandyn.gan.gan import Config, HParams
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
+from gandyn.gan.number import HParams
+from gandyn.gan.state import Stream
+from gandyn.gan.step import init
 from gandyn.sweeps import sweep
 from gandyn.sweeps.sweep import Setting, Sweep
 from gandyn.truth.measure import MeasureConfig
@@ -29,7 +33,7 @@ def labels(settings) -> list[str]:
 
 
 def test_one_setting_takes_its_label_from_loss_and_penalty():
-    (setting,) = sweep.make_settings(RING, Config(loss="wasserstein", penalty="clip"), HParams())
+    (setting,) = sweep.make_settings(RING, Config(loss="wasserstein", penalties=("clip",)), HParams())
     assert setting.recipe == "wasserstein + clip"
 
 
@@ -38,8 +42,10 @@ def test_labels_name_what_varies_only_where_loss_and_penalty_do_not_tell():
     assert labels(told) == ["hinge", "minimax"]
     rates = sweep.make_settings(RING, Config(), [HParams(lr_gen=0.1), HParams(lr_gen=0.2)])
     assert labels(rates) == ["non_saturating, lr_gen=0.1", "non_saturating, lr_gen=0.2"]
-    shapes = sweep.make_settings([targets.ring(8), targets.random(8)], Config(), HParams())
-    assert labels(shapes) == ["non_saturating (1)", "non_saturating (2)"]
+    kinds = sweep.make_settings([targets.ring(8), targets.random(8)], Config(), HParams())
+    assert labels(kinds) == ["non_saturating, target=ring", "non_saturating, target=random, layout_seed=0"]
+    mixtures = [targets.mixture([[0, 0], [x, 0]], 0.1) for x in (1, 2)]
+    assert labels(sweep.make_settings(mixtures, Config(), HParams())) == ["non_saturating (1)", "non_saturating (2)"]
 
 
 def test_what_cannot_be_meant_is_refused():
@@ -81,7 +87,8 @@ class TestExpand:
         made = sweep.expand({}, sweep.product(loss=["hinge", "minimax"], lr_gen=[0.1, 0.2], std=[0.1, 0.2, 0.3]))
         assert len({id(setting.target) for setting in made}) == 3
         assert len({id(setting.config) for setting in made}) == 2
-        assert len({id(setting.hparams) for setting in made}) == 2
+        # Which numbers there are depends on the config: minimax smooths labels.
+        assert len({id(setting.hparams) for setting in made}) == 2 * 2
         assert [float(setting.target.stds[0]) for setting in made[:3]] == pytest.approx([0.1, 0.2, 0.3])
 
     def test_arrays_that_numpy_would_print_alike_are_told_apart(self):
@@ -91,7 +98,7 @@ class TestExpand:
         assert second.target.weights[500] > 1.9 * first.target.weights[500]
 
     def test_labels_of_recipes(self):
-        entries = [{"recipe": "own"}, {"loss": "hinge"}, {}, {"recipe": "", "penalty": "r1"}]
+        entries = [{"recipe": "own"}, {"loss": "hinge"}, {}, {"recipe": "", "penalties": ("r1",)}]
         assert labels(sweep.expand({}, entries)) == ["own", "hinge", "non_saturating", "r1"]
         assert labels(sweep.expand({"loss": "minimax"})) == ["minimax"]
 
@@ -111,7 +118,17 @@ class TestExpand:
         [
             (lambda: [sweep.product()], "product: got no field; allowed: at least one field"),
             (lambda: [sweep.product(loss="hinge")], "product: loss: got 'hinge'; allowed: a list of values"),
-            (lambda: [sweep.product(los=["hinge"])], "product: unknown key 'los' (did you mean 'loss'?)"),
+            (lambda: [sweep.product(**{"lo s": ["hinge"]})], "product: unknown key 'lo s' (did you mean 'loss'?)"),
+            # Which numbers there are is known only once the parts are chosen.
+            (
+                lambda: [sweep.product(los=["hinge"])],
+                "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?); allowed here: lr_gen",
+            ),
+            (lambda: [[{"lr_gne": 0.1}]], "lr_gne: got 0.1, and nothing chosen reads it (did you mean 'lr_gen'?)"),
+            (
+                lambda: [[{"loss": "hinge"}, {"clip_bound": 0.1}]],
+                "clip_bound: got 0.1, and nothing chosen reads it; it is read by penalty clip",
+            ),
             (lambda: [sweep.product(lr_gen=[0.1, 0.1])], "product: lr_gen: got 0.1 twice; allowed: distinct values"),
             (lambda: [sweep.product(lr_gen=[])], "product: lr_gen: got []; allowed: a list of values, at least one"),
             (lambda: [sweep.zipped(lr_gen=[1, 1], std=[2, 2])], "zip: lr_gen, std: got [1, 2] twice"),
@@ -213,7 +230,8 @@ class TestCommonRandomNumbers:
         """The state before training, and the minibatch of some key of the run."""
         small = {"gen_net": "affine", "disc_depth": 1, "disc_width": 8, "batch_size": 16, "dataset_size": 32}
         (setting,) = sweep.expand(small | fields)
-        return start_of(setting.config)(setting.hparams, setting.target, jax.random.key(seed, impl="threefry2x32"))
+        game = make_game(*setting[1:])
+        return start_of(setting.config)(game, jax.random.key(seed, impl="threefry2x32"))
 
     @staticmethod
     def same(one, other) -> bool:
@@ -222,9 +240,9 @@ class TestCommonRandomNumbers:
 
     def test_whatever_the_loss_the_penalty_and_the_numbers(self):
         state, batch = self.start()
-        rates: dict[str, Any] = {"lr_gen": 0.5, "lr_disc": 0.1, "beta1_gen": 0.9}
-        rules = {"loss": "wasserstein", "penalty": "wgan_gp", "dynamics": "simultaneous", "gen_optimizer": "sgd"}
-        for fields in (rates, rates | rules):
+        rates: dict[str, Any] = {"lr_gen": 0.5, "lr_disc": 0.1}
+        rules = {"loss": "wasserstein", "penalties": ("wgan_gp",), "rule": "simultaneous", "gen_optimizer": "sgd"}
+        for fields in (rates | {"beta1_gen": 0.9}, rates | rules):
             other_state, other_batch = self.start(3, **fields)
             assert self.same(state.params, other_state.params)
             assert self.same(state.data, other_state.data)
@@ -246,9 +264,9 @@ class TestCommonRandomNumbers:
 
 @functools.cache
 def start_of(config: Config):
-    def start(hparams, target, key):
-        step_key = jax.random.fold_in(key, gan.Stream.TRAIN)
-        return gan.init(config, hparams, target, key), gan.draw_batch(config, hparams, step_key, None, target)
+    def start(game, key):
+        state = init(game, key)
+        return state, game.draw(state.replace(data=None), jax.random.fold_in(key, Stream.TRAIN))
 
     return haste.jit(start)
 

@@ -12,10 +12,11 @@ import haste
 import jax
 import numpy as np
 import pytest
-from gandyn.gan.gan import Config, HParams
 
 from gandyn import cli
 from gandyn.gan import targets
+from gandyn.gan.config import Config, complete
+from gandyn.gan.number import HParams
 from gandyn.results import manifest
 from gandyn.sweeps import planning, presets, records, sweep, sweep_file
 from gandyn.sweeps.sweep import Setting, Sweep
@@ -47,8 +48,8 @@ def _table(name: str, fields: dict) -> str:
 EVERY_FIELD = (
     'title = "every field"\nseeds = ["0:2", 5]\nnum_steps = 8\nmeasure_every = 2\ndeep_every = 4\npreset = ""\n'
     + _table("target", {"target": "ring", "num_modes": 8, "radius": 1.0, "std": 0.02, "weights": [0.125] * 8})
-    + _table("config", vars(Config()) | TINY)
-    + _table("hparams", vars(HParams()))
+    + _table("config", sweep_file._config_fields(Config(**TINY)))
+    + _table("hparams", complete(Config(), HParams()).as_dict())
     + _table("measure", vars(MeasureConfig(num_nodes=64, num_density_nodes=1024)))
 )
 
@@ -63,14 +64,14 @@ CORPUS = [
     HEAD + HEAD_OF_MEASURE + '[product]\nloss = ["hinge", "minimax"]\nlr_gen = [1e-4, 1e-3]\nstd = [0.1, 0.2]\n',
     HEAD + HEAD_OF_MEASURE + "[[zip]]\ngen_depth = [1, 2]\ndisc_depth = [1, 2]\n"
     "[[zip]]\nlr_gen = [0.1, 0.2]\nlr_disc = [0.2, 0.1]\n[product]\nbeta1_gen = [0.0, 0.5]\n",
-    HEAD + HEAD_OF_MEASURE + '[[recipe]]\nrecipe = "clipped, \\"so\\""\nloss = "wasserstein"\npenalty = "clip"\n'
-    'clip_bound = 0.1\n[[recipe]]\nloss = "hinge"\nunroll_steps = 2\ndynamics = "unrolled"\n'
+    HEAD + HEAD_OF_MEASURE + '[[recipe]]\nrecipe = "clipped, \\"so\\""\nloss = "wasserstein"\npenalties = ["clip"]\n'
+    'clip_bound = 0.1\n[[recipe]]\nloss = "hinge"\nunroll_steps = 2\nrule = "unrolled"\n'
     "[product]\npacking = [1, 2]\n",
     HEAD + HEAD_OF_MEASURE + '[target]\ntarget = "mixture"\nmeans = [0.0, 1.0, 2.5, -1.0]\nstds = [0.1, 0.2]\n'
     "weights = [1, 3]\n[config]\nnum_classes = 2\n[product]\nweights = [[1, 2], [2, 1]]\n",
     HEAD + 'deep_every = 4\n[target]\ntarget = "random"\nlayout_seed = 3\nnum_modes = 4\nstd = 0.1\n' + HEAD_OF_MEASURE
-    + 'cheap = ["value"]\ndeep = ["best_response", "path"]\ndeep_bandwidths = [0.4, 0.8]\nnum_deep_nodes = 64\n'
-    "num_transport = 64\nnum_deep_density_nodes = 1024\nkeep_samples = 10\nkeep_surface = 4\n",
+    + 'measurements = ["value"]\ndeep = ["best_response_deep", "path"]\ndeep_bandwidths = [0.4, 0.8]\n'
+    "num_deep_nodes = 64\nnum_transport = 64\nnum_deep_density_nodes = 1024\nkeep_samples = 10\nkeep_surface = 4\n",
 ]  # fmt: skip
 
 WORDS = [
@@ -294,7 +295,7 @@ def test_tables_are_for_readers_alone():
     flat = made("loss = 'hinge'\nlr_gen = 1\nkeep_samples = 3\nstd = 0.5")
     assert sweep_file.differences(split, flat) == []
     assert flat.settings[0].config == Config(loss="hinge")
-    assert flat.settings[0].hparams == HParams(lr_gen=1.0)
+    assert flat.settings[0].hparams == complete(Config(loss="hinge"), HParams(lr_gen=1.0))
     assert flat.measure_config == MeasureConfig(keep_samples=3)
     np.testing.assert_array_equal(flat.settings[0].target.stds, np.full(8, 0.5, np.float32))
 
@@ -305,7 +306,7 @@ def test_all_combinations_of_its_grids():
         recipe = "plain"
         [[recipe]]
         recipe = "clipped"
-        penalty = "clip"
+        penalties = ["clip"]
         [[zip]]
         gen_width = [32, 64]
         disc_width = [16, 8]
@@ -319,8 +320,8 @@ def test_all_combinations_of_its_grids():
         for lr in ("0.0001", "0.001")
     ]
     last = found.settings[-1]
-    assert last.config == Config(penalty="clip", gen_width=64, disc_width=8)
-    assert last.hparams == HParams(lr_gen=1e-3)
+    assert last.config == Config(penalties=("clip",), gen_width=64, disc_width=8)
+    assert last.hparams == complete(last.config, HParams(lr_gen=1e-3))
 
 
 def test_a_preset_is_what_other_fields_are_put_on():
@@ -350,12 +351,17 @@ class TestOverrides:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("batchsize = 3", "file: unknown key 'batchsize' (did you mean 'batch_size'?)"),
+        # What is no list and no text may be a number of some part.
+        ("batchsize = 3", "batchsize: got 3, and nothing chosen reads it (did you mean 'batch_size'?)"),
+        ("los = 'hinge'", "file: unknown key 'los' (did you mean 'loss'?)"),
+        ("[measure]\nlr_gen = 1", "file: unknown key 'lr_gen'"),
+        ("lr_gen = 'fast'", "lr_gen: got 'fast'; allowed: a number"),
         ("batch_size = 1\n[config]\nbatch_size = 1", "file: batch_size: given twice"),
-        ("[config]\nlr_gen = {a = 1}", "file: lr_gen is a table; allowed: a number, a text or a list of them"),
+        ("[hparams]\nlr_gen = {a = 1}", "file: lr_gen is a table; allowed: a number, a text or a list of them"),
         ("lr_gen = 1979-05-27", "file: lr_gen: got datetime.date(1979, 5, 27); allowed: a number, a text"),
         ("lr_gen = " + "9" * 30, "file: lr_gen: got a whole number of more than 64 bits; allowed: what TOML has"),
-        ("weights = [[[[1]]]]", "file: weights: got [[1]]; allowed: a number, a text or a list of them"),
+        ("weights = [[[[1]]]]", "weights: got shape (1, 1, 1, 1); allowed: one per mode, 8"),
+        ("weights = [[[[[[1]]]]]]", "file: weights: got [[1]]; allowed: a number, a text or a list of them"),
         ("product = 3", "file: product: allowed: fields under [product]"),
         ("zip = [1]", "file: zip: allowed: fields under [[zip]]"),
         ("[product]", "product: got no field; allowed: at least one field with a list of values"),
@@ -367,7 +373,7 @@ class TestOverrides:
             "zip: got lists of lengths {'lr_gen': 2, 'lr_disc': 1}; allowed: one",
         ),
         ("[product]\nseeds = ['0:2', '2:4']", "file: product: seeds: holds for the whole sweep; allowed: at the top"),
-        ("[[recipe]]\nlos = 'hinge'", "file: recipe: unknown key 'los' (did you mean 'loss'?)"),
+        ("[[recipe]]\nlos = 'hinge'", "los: got 'hinge', and nothing chosen reads it (did you mean 'loss'?); allowed "),
         ("[[recipe]]\nrecipe = 3", "recipe: got 3; allowed: a text"),
         ("[[recipe]]\nrecipe = 'a'\n[[recipe]]\nrecipe = 'a'", "recipe: got 'a' twice; allowed: distinct values"),
         ("[[recipe]]\nloss = 'hinge'\n[product]\nloss = ['minimax']", "loss: varies in two grids; allowed: in one"),
@@ -386,7 +392,7 @@ class TestOverrides:
         ("radius = [1.0, 2.0]", "radius: got [1.0, 2.0]; allowed: a number"),
         ("lr_gen = 1e39", "lr_gen: got 1e+39; allowed: at least 0, at most 1e+38, finite"),
         ("beta2_gen = 0.99999999", "beta2_gen: got 0.99999999; allowed: at least 0, at most 0.99999994, finite"),
-        ("eps = 1e-60", "eps: got 1e-60; allowed: at least 1e-30"),
+        ("eps_gen = 1e-60", "eps_gen: got 1e-60; allowed: at least 1e-30"),
         ("bandwidth = 5e-324", "bandwidth: got 5e-324; allowed: at least 0.001, at most 1000, finite"),
         ("num_blurs = 9", "num_blurs: got 9; allowed: at most 8"),
         ("weights = [true, true, 1, 1, 1, 1, 1, 1]", "weights: got [True, True, 1, 1, 1, 1, 1, 1]; allowed: numbers"),
@@ -432,7 +438,7 @@ class TestText:
             targets.grid(1_024, weights=rng.uniform(0.5, 1, 1_024)),
         ]
         # A third is no binary number, and the next two are the ends of what is allowed.
-        numbers = [{"lr_gen": 1 / 3}, {"eps": 1e-30, "lr_disc": 1e38}, {"beta2_gen": 1 - 2.0**-24}]
+        numbers = [{"lr_gen": 1 / 3}, {"eps_gen": 1e-30, "lr_disc": 1e38}, {"beta2_gen": 1 - 2.0**-24}]
         settings = [
             Setting(label, mixtures[i % 5], Config(**TINY, top_k=i % 2 == 0), HParams(**numbers[i % 3]))
             for i, label in enumerate(HOSTILE)
@@ -480,16 +486,19 @@ class TestDifferences:
             num_steps=20,
             measure_config=MeasureConfig(keep_samples=1),
             settings=[
-                self.OLD.settings[0]._replace(config=Config(loss="hinge"), target=targets.ring(std=0.5)),
+                Setting("a\n", targets.ring(std=0.5), Config(loss="hinge"), HParams()),
                 self.OLD.settings[1]._replace(recipe="c"),
             ],
         )
         found = sweep_file.differences(self.OLD, new)
         assert found[:2] == ["num_steps: 10 there, 20 here", "keep_samples: 0 there, 1 here"]
         label = printable("a\n")
-        assert found[2].startswith(f"{label}: stds: [0.02, 0.02")
-        assert found[3:] == [
+        assert found[2:] == [
+            f"{label}: std: 0.02 there, 0.5 here",
             f"{label}: loss: 'non_saturating' there, 'hinge' here",
+            # Numbers that hinge does not read.
+            f"{label}: label_smoothing: 0.0 there, None here",
+            f"{label}: label_smoothing_fake: 0.0 there, None here",
             "recipe 'b': only there",
             "recipe 'c': only here",
         ]
@@ -509,5 +518,5 @@ def test_the_example_of_the_module_is_a_sweep(tmp_path):
     assert len(found.settings) == 2 * 2 * 2
     assert len(found.seeds) == 64
     assert found.settings[0].recipe == "gradient penalty, gen_width=32, disc_width=32, hinge, lr_gen=0.0001"
-    assert found.settings[0].config.penalty == "wgan_gp"
+    assert found.settings[0].config.penalties == ("wgan_gp",)
     assert found.measure_config.keep_samples == 400

@@ -1,15 +1,17 @@
 """The certified best response against what training D alone reaches, from several starts."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
 
-from gandyn import truth
 from gandyn.analysis import intervals
-from gandyn.gan import gan, targets
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
+from gandyn.gan.number import HParams
+from gandyn.gan.state import Players
 from gandyn.sweeps import ensemble
 from gandyn.truth import measure
 from gandyn.truth.measure import MeasureConfig, Past
@@ -25,24 +27,27 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches()
 
     D as it is, and two freshly drawn ones. Both the cheap bound and the deep one, less 0.01, in 95 % of the GANs.
     """
-    measure_config = MeasureConfig(deep=("best_response",))
-    target = targets.ring()
-    grid, grids = truth.grid_cells(target, measure_config.bandwidth), measure.deep_grids(target, measure_config)
+    options, target = MeasureConfig(deep=("best_response_deep",)), targets.ring()
+    often, in_depth = (measure.plan_of(options, target, deep) for deep in (False, True))
     margins: dict[str, list[float]] = {"cheap": [], "deep": []}
     for loss in LOSSES:
-        config = gan.Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)
-        one = ensemble.make_ensemble(config, measure_config, grid, NUM_GANS, deep_grids=grids)
-        many = ensemble.make_ensemble(config, measure_config, grid, NUM_GANS * NUM_STARTS)
+        config = Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)
+        one = ensemble.make_ensemble(config, often, NUM_GANS, in_depth=in_depth)
+        many = ensemble.make_ensemble(config, often, NUM_GANS * NUM_STARTS)
 
-        def runs_of(seeds, **rates):
-            hparams = gan.HParams(beta1_gen=0.9, **rates)
-            return ensemble.stack_runs([target] * len(seeds), [hparams] * len(seeds), seeds)
+        def runs_of(seeds, config=config, **rates):
+            game = make_game(target, config, HParams(beta1_gen=0.9, **rates))
+            return ensemble.stack_runs([game] * len(seeds), seeds)
+
+        def metrics(ensemble, plan, measured, config=config):
+            names = measure.metrics_of(plan, make_game(target, config))
+            return dict(zip(names, ensemble.trim(measured).metrics.T, strict=True))
 
         runs = one.place(runs_of(range(NUM_GANS)))
         states = one.advance(one.init(runs), runs, 2000)
         past = Past(*[one.keep_params(states)] * 2)
-        cheap = measure.named(config, measure_config, one.trim(one.measure(states, runs)).metrics)["value_best"]
-        deep = one.trim(one.measure_deep(states, runs, past)).metrics["value_best_deep"]
+        cheap = metrics(one, often, one.measure(states, runs))["value_best"]
+        deep = metrics(one, in_depth, one.measure(states, runs, past=past))["value_best_deep"]
 
         # The same G's thrice, each with its own D, then with D's of other seeds at their start.
         frozen = many.place(runs_of(range(NUM_GANS * NUM_STARTS), lr_gen=0.0))
@@ -57,13 +62,12 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches()
 
         gen = jax.tree.map(functools.partial(put, rows=run_of_row >= 0), fresh.params.gen, trained.gen)
         disc = jax.tree.map(functools.partial(put, rows=run_of_row < NUM_GANS), fresh.params.disc, trained.disc)
-        starts = dataclasses.replace(fresh, params=gan.Players(gen, disc))
+        starts = fresh.replace(params=Players(gen, disc))
         gen_before = jax.tree.map(np.asarray, starts.params.gen)
         reached = np.full(NUM_GANS * NUM_STARTS, -np.inf)
         for _ in range(5):  # D's best moment counts, not only its last
             starts = many.advance(starts, frozen, 1000)
-            found = many.trim(many.measure(starts, frozen)).metrics
-            reached = np.maximum(reached, measure.named(config, measure_config, found)["value"])
+            reached = np.maximum(reached, metrics(many, often, many.measure(starts, frozen))["value"])
         jax.tree.map(np.testing.assert_array_equal, gen_before, jax.tree.map(np.asarray, starts.params.gen))
         most = reached.reshape(NUM_STARTS, NUM_GANS).max(axis=0)
         margins["cheap"] += (cheap - most).tolist()

@@ -5,22 +5,19 @@ import functools
 import math
 
 import haste
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from measuring import AFFINE, IDENTITY, NORMAL, affine, measured, start, state_of
 
 import gandyn
-from gandyn.gan import gan, targets
-from gandyn.gan.gan import Config, HParams, Players
-from gandyn.truth import measure
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
 from gandyn.truth.measure import MeasureConfig
 from gandyn.truth.value import T_975
 
-NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
 RING = targets.ring(std=0.1)
-AFFINE = Config(gen_depth=0, disc_depth=0)
 SMALL = Config(gen_width=8, gen_depth=1, disc_width=8, disc_depth=1, batch_size=16)
 QUICK = MeasureConfig(
     num_nodes=64, num_density_nodes=1024, num_deep_nodes=64, num_deep_density_nodes=1024, deep_bandwidths=(0.4, 0.8),
@@ -28,39 +25,14 @@ QUICK = MeasureConfig(
 )  # fmt: skip
 
 
-@functools.cache
-def program(config: Config, measure_config: MeasureConfig, target_name: str):
-    target = {"normal": NORMAL, "ring": RING}[target_name]
-    grids = measure.deep_grids(target, measure_config)
-    return haste.jit(functools.partial(measure.measure_deep, config, measure_config, grids))
-
-
-def affine(matrix, offset):
-    return {
-        "params": {"Dense_0": {"kernel": jnp.asarray(matrix, jnp.float32), "bias": jnp.asarray(offset, jnp.float32)}}
-    }
-
-
-def deep(config, measure_config, target_name, params=None, hparams=HParams(), seed=0):  # noqa: B008
-    target = {"normal": NORMAL, "ring": RING}[target_name]
-    key = jax.random.key(seed, impl="threefry2x32")
-    state = haste.jit(functools.partial(gan.init, config))(hparams, target, key)
-    state = state if params is None else dataclasses.replace(state, params=params)
-    past = measure.Past(state.params, state.params)
-    bits = measure.deep_bits(config, measure_config)
-    return program(config, measure_config, target_name)(target, hparams, state, past, bits)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["minimax", "hinge"])
 @pytest.mark.parametrize("d", [0.5, 1.0, 2.0, 3.0])
 def test_divergences_and_transport_of_gaussians(d, loss):
     """N((d, 0), I) against N(0, I): JSD, TV = 2 Phi(d/2) - 1, the integral of pq/(p + q), W1 = d; D is linear."""
-    measure_config = MeasureConfig(deep=("best_response", "gap", "transport"))
-    config = dataclasses.replace(AFFINE, loss=loss)
-    params = Players(affine(np.eye(2), [d, 0]), affine([[-0.5], [0]], [0.0]))
-    found = deep(config, measure_config, "normal", params)
-    got = {name: float(value) for name, value in found.metrics.items()}
+    game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss))
+    state = state_of(game, affine(IDENTITY, [d, 0]), affine([[-0.5], [0]], [0.0]))
+    got, _ = measured(game, state, MeasureConfig(deep=("best_response_deep", "gap", "transport")), deep=True)
     x = np.linspace(-12, 12 + d, 100_001)
     p, q = scipy.stats.norm.pdf(x), scipy.stats.norm.pdf(x, d)
     overlap = float(np.trapezoid(p * q / (p + q), x))
@@ -83,33 +55,21 @@ def test_divergences_and_transport_of_gaussians(d, loss):
     assert got["lipschitz_low"] == pytest.approx(0.5, abs=1e-5)
     assert got["lipschitz_high"] == pytest.approx(0.5, abs=1e-5)
     assert got["critic_w1_low"] == pytest.approx(d, abs=2e-2)  # the mean of 2^15 Sobol nodes
-    assert found.samples is not None
-    w1 = measure.transport(config, measure_config, np.asarray(found.samples)[None], [NORMAL])
-    assert w1["w1_low"][0] - T_975 * w1["w1_low_se"][0] <= d <= w1["w1"][0] + T_975 * w1["w1_se"][0]
-    assert w1["w1"][0] == pytest.approx(d, abs=1.5e-2)
+    assert got["w1_low"] - T_975 * got["w1_low_se"] <= d <= got["w1"] + T_975 * got["w1_se"]
+    assert got["w1"] == pytest.approx(d, abs=1.5e-2)
 
 
 @pytest.mark.slow  # the anatomy's test takes most of them
 def test_everything_is_measured_and_nothing_is_lacking():
-    config = dataclasses.replace(SMALL, dataset_size=50)
-    found = deep(config, QUICK, "ring")
-    names = set(measure.deep_metrics_of(config, QUICK)) - {
-        "w1",
-        "w1_se",
-        "w1_low",
-        "w1_low_se",
-        "w1_floor",
-        "w1_floor_se",
-    }
-    assert set(found.metrics) == names
-    assert {name for name, value in found.metrics.items() if not np.isfinite(value)} == set()
-    assert {name: spec.shape for name, spec in measure.deep_fields_of(config, QUICK).items()} == {
-        name: np.shape(value) for name, value in found.fields.items()
-    }
-    assert found.metrics["moved_gen"] == found.metrics["displaced_disc"] == 0
+    game = make_game(RING, dataclasses.replace(SMALL, dataset_size=50))
+    # That metrics and fields are those that are declared, in shape too, is what `measured` and `measure` see to.
+    metrics, fields = measured(game, start(game), QUICK, deep=True)
+    assert {name for name, value in metrics.items() if not np.isfinite(value)} == set()
+    assert {name: np.shape(value) for name, value in fields.items()} == {"path_angle": (13,), "path_norm": (13,)}
+    assert metrics["moved_gen"] == metrics["displaced_disc"] == 0
     # As finely as float32 sums: the true gradient's norm is that of its layers.
-    layers = [value for name, value in found.metrics.items() if name.startswith("grad_norm_gen_dense")]
-    assert float(found.metrics["grad_norm_gen"]) == pytest.approx(np.linalg.norm(layers), rel=1e-3)
+    layers = [value for name, value in metrics.items() if name.startswith("grad_norm_gen_dense")]
+    assert metrics["grad_norm_gen"] == pytest.approx(np.linalg.norm(layers), rel=1e-3)
 
 
 UNDEFINED = {
@@ -126,10 +86,10 @@ UNDEFINED = {
          "gap_gen", "gap_gen_se", "duality_gap", "duality_gap_se"},
     ),
     "Wasserstein": (
-        {"loss": "wasserstein", "penalty": "wgan_gp"},
+        {"loss": "wasserstein", "penalties": ("wgan_gp",)},
         {"value_best_deep", "value_best_deep_se", "lag_deep", "lag_deep_se", "duality_gap", "duality_gap_se"},
     ),
-    "batch normalization": ({"gen_norm": "batch", "disc_norm": "batch", "gen_ema": True}, set()),
+    "batch normalization": ({"gen_norm": "batch", "disc_norm": "batch", "gen_average": "ema"}, set()),
 }  # fmt: skip
 
 
@@ -137,12 +97,12 @@ UNDEFINED = {
 @pytest.mark.parametrize("case", UNDEFINED)
 def test_what_is_not_defined_is_nan_and_nothing_else(case):
     fields, undefined = UNDEFINED[case]
-    config = dataclasses.replace(SMALL, **fields)
-    found = deep(config, QUICK, "ring")
-    assert {name for name, value in found.metrics.items() if np.isnan(value)} == undefined
+    game = make_game(RING, dataclasses.replace(SMALL, **fields))
+    metrics, _ = measured(game, start(game), QUICK, deep=True)
+    assert {name for name, value in metrics.items() if np.isnan(value)} == undefined
 
 
-def run(seeds, deep_every, deep_names=("best_response", "gradients", "transport", "path"), **options):
+def run(seeds, deep_every, deep_names=("best_response_deep", "gradients", "transport", "path"), **options):
     measure_config = dataclasses.replace(QUICK, deep=deep_names)
     return gandyn.run(
         RING, SMALL, seeds=seeds, num_steps=6, measure_every=2, deep_every=deep_every, measure_config=measure_config,
@@ -181,7 +141,7 @@ def test_schedules_and_bits(tmp_path):
 def test_the_size_of_others_targets_changes_nothing():
     """Each size of grid is a group of its own: the largest of several would move cells, edges and floors."""
     small, large = targets.ring(std=0.05), targets.ring(radius=3.0, std=0.05)
-    measure_config = dataclasses.replace(QUICK, cheap=("value", "best_response"))
+    measure_config = dataclasses.replace(QUICK, measurements=("value", "best_response"))
     run_them = functools.partial(
         gandyn.run, config=SMALL, seeds=[0], num_steps=2, measure_every=1, measure_config=measure_config, progress=False
     )
@@ -194,7 +154,7 @@ def test_the_size_of_others_targets_changes_nothing():
 @pytest.mark.slow
 def test_settings_of_different_layers_share_a_folder():
     configs = [SMALL, dataclasses.replace(SMALL, disc_norm="layer", track_path=True)]
-    measure_config = dataclasses.replace(QUICK, cheap=(), deep=("gradients", "path"))
+    measure_config = dataclasses.replace(QUICK, measurements=(), deep=("gradients", "path"))
     with haste.everywhere():
         results = gandyn.run(
             RING, configs, seeds=[0], num_steps=3, measure_every=1, deep_every=1, measure_config=measure_config,
@@ -226,9 +186,13 @@ def test_spectrum_is_recorded():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: MeasureConfig(deep=("w1",)), "deep: got 'w1'; allowed: best_response, gap, transport"),  # pyright: ignore
-        (lambda: MeasureConfig(deep="path"), "deep: got 'path'; allowed: a tuple of"),  # pyright: ignore
-        (lambda: MeasureConfig(cheap=("best_response",)), "without 'value'"),
+        (lambda: MeasureConfig(deep=("w1",)), "deep: got 'w1'; allowed: value, best_response, coverage"),
+        (lambda: MeasureConfig(deep="path"), "deep: got 'path'; allowed: a tuple of"),  # pyright: ignore[reportArgumentType]
+        (
+            lambda: MeasureConfig(measurements=("transport",), deep=()),
+            "measurements: got 'transport'; allowed: in deep",
+        ),
+        (lambda: MeasureConfig(measurements=("value", "gap")), "deep: got gap in measurements, too"),
         (lambda: MeasureConfig(num_deep_nodes=100), "num_deep_nodes: got 100; allowed: a power of two"),
         (lambda: MeasureConfig(num_transport=1), "num_transport: got 1; allowed: a whole number of at least 2"),
         (lambda: MeasureConfig(num_transport=8192), "num_transport: got 8192; allowed: at most num_deep_nodes, 4096"),

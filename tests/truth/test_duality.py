@@ -9,15 +9,27 @@ import numpy as np
 import pytest
 
 from gandyn import truth
-from gandyn.gan import gan, targets
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
+from gandyn.gan.loss import Loss
 from gandyn.gan.losses import LOSSES
 from gandyn.sweeps import ensemble
 from gandyn.truth import duality, measure
+from gandyn.truth.measure import MeasureConfig
 from gandyn.truth.value import T_975
 
 BOX = (jnp.asarray([0.5, -0.25]), jnp.asarray(2.0))
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(8, 64)), jnp.float32)
-EACH_V = list({loss.disc: name for name, loss in LOSSES.items()}.values())
+WASSERSTEIN = LOSSES["wasserstein"]
+# Losses that read what D sows beside its outputs have no V of outputs alone.
+OF_OUTPUTS = {name: loss for name, loss in LOSSES.items() if not loss.aux}
+EACH_V = list({loss.disc: name for name, loss in OF_OUTPUTS.items()}.values())
+
+
+def disc_of(loss: Loss, real, fake):
+    """D's loss with its numbers' defaults."""
+    return loss.disc(real, fake, loss.defaults)
 
 
 def landscape(x, constant, slope, bend, peak, wave):
@@ -42,18 +54,17 @@ def ends_of(**parts) -> duality.Extremes:
 
 
 def worst(loss: str, **parts) -> duality.Worst:
-    return duality.worst_value(LOSSES[loss], LOGITS, ends_of(**parts))
+    return duality.worst_value(LOSSES[loss], LOGITS, ends_of(**parts), LOSSES[loss].defaults)
 
 
 def value_at(loss: str, logit: float) -> float:
     """V with every fake output alike, over all scrambles."""
-    return float(np.mean([-LOSSES[loss].disc(real, jnp.full_like(real, logit)) for real in LOGITS]))
+    return float(np.mean([-disc_of(LOSSES[loss], real, jnp.full_like(real, logit)) for real in LOGITS]))
 
 
-def decision(loss: str) -> jax.Array:
+def decision(loss: Loss) -> jax.Array:
     """What the optimal D says where p = q."""
-    critic = LOSSES[loss].critic
-    return jnp.zeros(()) if critic is None else critic(jnp.zeros(1))[0]
+    return jnp.zeros(()) if loss.critic is None else loss.critic(jnp.zeros(1), loss.defaults)[0]
 
 
 def of_each_v(function) -> dict:
@@ -64,7 +75,7 @@ def of_each_v(function) -> dict:
 class TestReduction:
     def test_v_at_one_point_is_least_at_an_end_of_the_range_of_d(self):
         logits = jnp.linspace(-2.5, 1.5, 161)
-        value = lambda loss, logit: -loss.disc(LOGITS[0], jnp.full_like(LOGITS[0], logit))  # noqa: E731
+        value = lambda loss, logit: -disc_of(loss, LOGITS[0], jnp.full_like(LOGITS[0], logit))  # noqa: E731
         found = of_each_v(lambda loss: jax.lax.map(functools.partial(value, loss), logits))
         for loss, values in found.items():
             assert values.min() == pytest.approx(min(values[0], values[-1]), abs=1e-6), loss
@@ -78,7 +89,7 @@ class TestReduction:
         fakes = np.stack([*outputs[np.stack(picks)], *np.repeat(outputs[:, None], 40, axis=1)])
         real, fakes = np.tile(LOGITS[0, :20], 40), np.repeat(fakes, 20, axis=1)
         found = of_each_v(
-            lambda loss: jax.lax.map(lambda fake: -loss.disc(jnp.asarray(real), fake), jnp.asarray(fakes))
+            lambda loss: jax.lax.map(lambda fake: -disc_of(loss, jnp.asarray(real), fake), jnp.asarray(fakes))
         )
         for loss, values in found.items():
             assert values[:50].min() >= values[50:].min() - 1e-5, loss
@@ -89,13 +100,16 @@ class TestEquilibrium:
         """q = p, and D undecided everywhere: V is what it is, whoever moves."""
 
         def gap(loss):
-            outputs = jnp.full_like(LOGITS, decision(next(name for name in LOSSES if LOSSES[name] is loss)))
+            outputs = jnp.full_like(LOGITS, decision(loss))
             ends = duality.Extremes(jnp.zeros((2, 2)), outputs[0, :2])
-            values = duality.worst_value(loss, outputs, ends).values
-            return duality.duality_gap(truth.value(loss, jnp.stack([outputs, outputs])), values), values
+            values = duality.worst_value(loss, outputs, ends, loss.defaults).values
+            played = truth.value(loss, jnp.stack([outputs, outputs]), loss.defaults)
+            return duality.duality_gap(played, values), values
 
         for loss, (estimate, values) in of_each_v(gap).items():
-            np.testing.assert_allclose(values, LOSSES[loss].equilibrium(), atol=1e-6, err_msg=loss)
+            equilibrium = LOSSES[loss].equilibrium
+            assert equilibrium is not None
+            np.testing.assert_allclose(values, equilibrium(LOSSES[loss].defaults), atol=1e-6, err_msg=loss)
             assert abs(estimate.mean) < 1e-6, loss
             assert estimate.se < 1e-6, loss
 
@@ -136,7 +150,7 @@ class TestWorst:
 
     def test_replicates_are_of_their_own_scrambles(self):
         ends = duality.Extremes(jnp.zeros((2, 2)), jnp.asarray([2.5, -1.5]))
-        found = duality.worst_value(LOSSES["wasserstein"], LOGITS, ends)
+        found = duality.worst_value(WASSERSTEIN, LOGITS, ends, WASSERSTEIN.defaults)
         np.testing.assert_allclose(found.values, np.mean(LOGITS, axis=1) - 2.5, atol=1e-6)
 
 
@@ -153,30 +167,30 @@ class TestGap:
         noise = np.random.default_rng(2).normal(size=(2, 8, 64)).astype(np.float32)
         real, fake = -noise[0], -noise[1] - 1
         ends = duality.Extremes(jnp.asarray([[-1.5, 0.0], [2.5, 0.0]]), jnp.asarray([1.5, -2.5]))
-        found = duality.worst_value(LOSSES["wasserstein"], jnp.asarray(real), ends)
-        gap = duality.duality_gap(truth.value(LOSSES["wasserstein"], jnp.stack([real, fake])), found.values)
+        found = duality.worst_value(WASSERSTEIN, jnp.asarray(real), ends, WASSERSTEIN.defaults)
+        value = truth.value(WASSERSTEIN, jnp.stack([real, fake]), WASSERSTEIN.defaults)
+        gap = duality.duality_gap(value, found.values)
         assert abs(float(gap.mean) - 2.5) < 4 * float(gap.se)
         # The real nodes cancel: what is left is the noise of the fake ones.
         assert float(gap.se) == pytest.approx(np.std(fake.mean(axis=1), ddof=1) / np.sqrt(8), rel=1e-4)
 
     def test_not_negative_for_random_discriminators(self):
         # Against the exact best response between Gaussians, which is not among D's own outputs.
-        config = gan.Config(disc_width=8)
-        target = targets.mixture([[0.0, 0.0]], 1.0)
+        game = make_game(targets.mixture([[0.0, 0.0]], 1.0), Config(disc_width=8))
         noise = np.random.default_rng(3).normal(size=(2, 8, 128, 2))
         nodes = jnp.asarray(noise + np.array([[0, 0], [1, 0]])[:, None, None, :], jnp.float32)
         losses = {name: LOSSES[name] for name in ("minimax", "hinge", "least_squares", "relativistic")}
 
         def of_net(key):
-            variables = gan.discriminator(config).init(key, jnp.zeros((1, 2)))
-            disc = lambda x: gan.discriminate(config, variables, x)  # noqa: E731
+            variables = game.discriminator.init(key, jnp.zeros((1, 2)))
+            disc = functools.partial(game.discriminate, variables)
             own = disc(nodes.reshape(-1, 2)).reshape(2, 8, 128)
-            ends = duality.extremes(disc, target.box(), size=32)
+            ends = duality.extremes(disc, game.target.box(), size=32)
 
             def gap(loss):
-                best = loss.critic(0.5 - nodes[..., 0])  # the log density ratio
-                values = truth.cross_fitted(truth.value(loss, jnp.stack([own, best])))
-                return duality.duality_gap(values, duality.worst_value(loss, own[0], ends).values)
+                best = loss.critic(0.5 - nodes[..., 0], loss.defaults)  # the log density ratio
+                values = truth.cross_fitted(truth.value(loss, jnp.stack([own, best]), loss.defaults))
+                return duality.duality_gap(values, duality.worst_value(loss, own[0], ends, loss.defaults).values)
 
             return ends.logits, {name: gap(loss) for name, loss in losses.items()}
 
@@ -189,27 +203,26 @@ class TestGap:
     @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "least_squares", "relativistic"])
     def test_not_negative_while_training(self, loss):
         """12 GANs after 0, 100 and 1,000 steps; the best response as `measure` finds it."""
-        config = gan.Config(loss=loss, gen_width=32, disc_width=32, batch_size=64)
-        measure_config = measure.MeasureConfig(num_nodes=512)
         target = targets.ring()
-        grid_size = truth.grid_cells(target, measure_config.bandwidth)
-        many = ensemble.make_ensemble(config, measure_config, grid_size, 12)
-        placed = many.place(ensemble.stack_runs([target] * 12, [gan.HParams()] * 12, range(12)))
+        game = make_game(target, Config(loss=loss, gen_width=32, disc_width=32, batch_size=64))
+        plan = measure.plan_of(MeasureConfig(num_nodes=512), target, deep=False)
+        many = ensemble.make_ensemble(game.config, plan, 12)
+        placed = many.place(ensemble.stack_runs([game] * 12, range(12)))
         real = target.transform(
             truth.uniforms(jax.random.key(1), jnp.asarray(truth.sobol_bits(8, 512, 3))).reshape(-1, 3)
         )
 
         @jax.jit
         def of_disc(variables):
-            disc = functools.partial(gan.discriminate, config, variables)
+            disc = functools.partial(game.discriminate, variables)
             ends = duality.extremes(disc, target.box())
-            found = duality.worst_value(LOSSES[loss], disc(real).reshape(8, 512), ends)
+            found = duality.worst_value(LOSSES[loss], disc(real).reshape(8, 512), ends, game.hparams)
             return truth.estimate(found.values)
 
-        states, gaps = many.init(placed), []
+        states, gaps, names = many.init(placed), [], list(measure.metrics_of(plan, game))
         for steps in (0, 100, 900):
             states = many.advance(states, placed, steps)
-            found = measure.named(config, many.measure_config, many.trim(many.measure(states, placed)).metrics)
+            found = dict(zip(names, many.trim(many.measure(states, placed)).metrics.T, strict=True))
             least = jax.lax.map(of_disc, many.trim(states.variables.disc))
             gap = found["value_best"] - np.asarray(least.mean)
             assert np.all(gap >= -T_975 * np.hypot(found["value_best_se"], least.se))

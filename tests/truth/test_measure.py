@@ -7,78 +7,49 @@ import dataclasses
 import functools
 from typing import Any
 
-import haste
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measuring import AFFINE, IDENTITY, NORMAL, affine, measured, state_of
 
-from gandyn.gan import gan, targets
-from gandyn.gan.gan import Config, HParams, Players, State
-from gandyn.gan.losses import LOSSES, LossParams
-from gandyn.truth import grid_cells, measure
-from gandyn.truth.measure import MeasureConfig, cheap, named
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import Game, make_game
+from gandyn.gan.losses import LOSSES
+from gandyn.gan.number import HParams
+from gandyn.gan.state import State
+from gandyn.truth import measure
+from gandyn.truth.measure import MeasureConfig
 
-NORMAL = targets.mixture(np.zeros((1, 2)), 1.0)
 JSD = {0.5: 0.030311, 1.0: 0.111421, 2.0: 0.336831}
 LOGISTIC = {0.5: -1.325672, 1.0: -1.163451, 2.0: -0.712633}
-AFFINE = Config(gen_depth=0, disc_depth=0)
 MEASURE = MeasureConfig(keep_surface=2)
 # The error of the default setting on these, docs/truth.md: 1.2e-3 at most, plus what a t interval allows.
 TOLERANCE = 2e-3
 
 
-def affine(matrix: Any, offset: Any) -> dict[str, Any]:
-    kernel, bias = jnp.asarray(matrix, jnp.float32), jnp.asarray(offset, jnp.float32)
-    return {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
+def of_normal(**fields: Any) -> Game:
+    """The game of affine players and the standard normal."""
+    return make_game(NORMAL, dataclasses.replace(AFFINE, **fields))
 
 
-def state_of(config: Config, target: targets.GaussianMixture, gen: Any, disc: Any = None, seed: int = 0) -> State:
-    key = jax.random.key(seed, impl="threefry2x32")
-    state = haste.jit(functools.partial(gan.init, config))(HParams(), target, key)
-    params = Players(gen, state.params.disc if disc is None else disc)
-    jax.tree.map(lambda mine, own: np.testing.assert_array_equal(mine.shape, own.shape), params, state.params)
-    return dataclasses.replace(state, params=params)
-
-
-@functools.cache
-def program(config: Config, measure_config: MeasureConfig, size: int):
-    return haste.jit(functools.partial(measure.measure, config, measure_config, size))
-
-
-def measured(
-    config: Config,
-    target: targets.GaussianMixture,
-    state: State,
-    hparams: HParams = HParams(),  # noqa: B008
-    measure_config: MeasureConfig = MEASURE,
-) -> dict[str, float]:
-    size = grid_cells(target, measure_config.bandwidth)
-    run = program(dataclasses.replace(config, loss="minimax"), measure_config, size)
-    index = np.int32(measure.value_index(config.loss))
-    metrics = named(
-        config, measure_config, run(target, hparams, state, index, measure.node_bits(config, measure_config)).metrics
-    )
-    return {name: float(value) for name, value in metrics.items()}
-
-
-IDENTITY = np.eye(2)
+def metrics_of(game: Game, state: State, options: MeasureConfig = MEASURE) -> dict[str, float]:
+    return measured(game, state, options)[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("m", "d", "joint"), [(4, 0.5, 1.0), (4, 1.0, 2.0)])
 def test_packs(m, d, joint):
     """m independent samples, each d away: as one sample d sqrt(m) away. The JSD stays that of single samples."""
-    config = dataclasses.replace(AFFINE, packing=m)
+    game = of_normal(packing=m)
     # D is the optimal logit of the pack: the sum of those of its samples.
     disc = affine(np.tile([[-d], [0]], (m, 1)), [m * d * d / 2])
-    got = measured(config, NORMAL, state_of(config, NORMAL, affine(IDENTITY, [d, 0]), disc))
+    got = metrics_of(game, state_of(game, affine(IDENTITY, [d, 0]), disc))
     assert got["value"] == pytest.approx(LOGISTIC[joint], abs=3.5 * got["value_se"])
     assert got["value_best"] == pytest.approx(LOGISTIC[joint], abs=TOLERANCE + 3 * got["value_best_se"])
     assert got["jsd"] == pytest.approx(JSD[d], abs=TOLERANCE)
-    worse = measured(
-        config, NORMAL, state_of(config, NORMAL, affine(IDENTITY, [d, 0]), affine(np.zeros((2 * m, 1)), [0]))
-    )
+    worse = metrics_of(game, state_of(game, affine(IDENTITY, [d, 0]), affine(np.zeros((2 * m, 1)), [0])))
     assert worse["value"] == pytest.approx(-2 * np.log(2), abs=1e-6)
     # Without D's help the candidates are the sum of estimated ratios alone.
     assert worse["value_best"] == pytest.approx(LOGISTIC[joint], abs=2 * m * TOLERANCE)
@@ -88,14 +59,14 @@ def test_packs(m, d, joint):
 @pytest.mark.parametrize("kind", ["constant", "annealed"])
 def test_noise(kind):
     """Noise of variance 3 on both sides of N(0, I), N((2, 0), I): one std apart. The JSD is without it."""
-    config = dataclasses.replace(AFFINE, instance_noise=kind)
-    state = state_of(config, NORMAL, affine(IDENTITY, [2.0, 0]), affine(np.zeros((2, 1)), [0]))
-    hparams = HParams(noise_std=np.sqrt(3), noise_steps=10)
-    got = measured(config, NORMAL, state, hparams)
+    numbers = {"noise_std": np.sqrt(3)} | ({"noise_steps": 10} if kind == "annealed" else {})
+    game = make_game(NORMAL, dataclasses.replace(AFFINE, instance_noise=kind), HParams(**numbers))
+    state = state_of(game, affine(IDENTITY, [2.0, 0]), affine(np.zeros((2, 1)), [0]))
+    got = metrics_of(game, state)
     assert got["value_best"] == pytest.approx(LOGISTIC[1.0], abs=TOLERANCE + 3 * got["value_best_se"])
     assert got["jsd"] == pytest.approx(JSD[2.0], abs=TOLERANCE)
     if kind == "annealed":
-        gone = measured(config, NORMAL, dataclasses.replace(state, step=jnp.asarray(10)), hparams)
+        gone = metrics_of(game, state.replace(step=jnp.asarray(10)))
         assert gone["value_best"] == pytest.approx(LOGISTIC[2.0], abs=TOLERANCE + 3 * gone["value_best_se"])
 
 
@@ -105,31 +76,31 @@ class TestClasses:
 
     PLACES = np.array([[0.0, 0.0], [0.0, 1.0]])
     TARGET = targets.mixture(PLACES, 1.0)
-    CONFIG = dataclasses.replace(AFFINE, num_classes=2)
+    GAME = make_game(TARGET, dataclasses.replace(AFFINE, num_classes=2))
 
     def state(self, d, places=PLACES) -> State:
         gen = affine(np.concatenate([IDENTITY, places + [d, 0]]), [0, 0])
-        return state_of(self.CONFIG, self.TARGET, gen, affine(np.zeros((4, 1)), [0]))
+        return state_of(self.GAME, gen, affine(np.zeros((4, 1)), [0]))
 
     @pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
     def test_divergence_is_of_points_and_labels_jointly(self, d):
-        got = measured(self.CONFIG, self.TARGET, self.state(d))
+        got = metrics_of(self.GAME, self.state(d))
         assert got["value_best"] == pytest.approx(LOGISTIC[d], abs=TOLERANCE + 3 * got["value_best_se"])
         assert got["jsd"] == pytest.approx(JSD[d], abs=TOLERANCE)
 
     def test_swapped_classes_are_seen(self):
         """The points alone are distributed as the target; with their labels they are one std apart."""
-        got = measured(self.CONFIG, self.TARGET, self.state(0.0, self.PLACES[::-1]))
+        got = metrics_of(self.GAME, self.state(0.0, self.PLACES[::-1]))
         assert got["jsd"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
 
     @pytest.mark.slow
     def test_coverage_of_each_class(self):
         target = targets.ring(8, 1.0, 0.02)
-        config = dataclasses.replace(AFFINE, num_classes=4)
+        game = make_game(target, dataclasses.replace(AFFINE, num_classes=4))
         places = np.array(target.means)[:4]
         places[3] = 5.0
         gen = affine(np.concatenate([0.02 * IDENTITY, places]), [0, 0])
-        got = measured(config, target, state_of(config, target, gen))
+        got = metrics_of(game, state_of(game, gen))
         assert [got[f"modes_class_{label}"] for label in range(4)] == [1, 1, 1, 0]
         assert got["modes"] == 3
         # Far out, the nearest mode is that on the diagonal, of class 1.
@@ -152,9 +123,8 @@ class TestClasses:
 )
 def test_best_value_of_every_formula(loss, numbers):
     """Against quadrature in one dimension, d = 1."""
-    config = dataclasses.replace(AFFINE, loss=loss)
-    state = state_of(config, NORMAL, affine(IDENTITY, [1.0, 0]), affine(np.zeros((2, 1)), [0]))
-    got = measured(config, NORMAL, state, HParams(**numbers))
+    game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss), HParams(**numbers))
+    got = metrics_of(game, state_of(game, affine(IDENTITY, [1.0, 0]), affine(np.zeros((2, 1)), [0])))
     x = np.linspace(-9, 10, 40_001)
     p, q = (np.exp(-0.5 * (x - mean) ** 2) / np.sqrt(2 * np.pi) * (x[1] - x[0]) for mean in (0, 1))
     overlap = np.sum(p * q / (p + q))
@@ -178,8 +148,8 @@ def test_best_value_of_every_formula(loss, numbers):
     assert got["value_best"] == pytest.approx(want, abs=3 * TOLERANCE * scale + 3 * got["value_best_se"])
     assert got["value_best"] < want + 3.5 * got["value_best_se"]  # a lower bound
     # D = 0 is measured by the loss itself, with its numbers.
-    params = LossParams(**numbers)
-    assert got["value"] == pytest.approx(-float(LOSSES[loss].disc(jnp.zeros(1), jnp.zeros(1), params)), abs=1e-5)
+    want = -float(LOSSES[loss].disc(jnp.zeros(1), jnp.zeros(1), game.hparams))
+    assert got["value"] == pytest.approx(want, abs=1e-5)
 
 
 class TestMinibatchLayers:
@@ -188,14 +158,14 @@ class TestMinibatchLayers:
     def test_value_is_that_of_fresh_minibatches(self, layer):
         """E over minibatches of the training size, against 2,000 of them; G is collapsed, which such a D sees."""
         config = Config(gen_depth=0, disc_width=8, disc_depth=1, minibatch_layer=layer, batch_size=32)
-        state = state_of(config, NORMAL, affine(0.3 * IDENTITY, [0.0, 0]))
-        got = measured(config, NORMAL, state, measure_config=MeasureConfig())
+        game = make_game(NORMAL, config)
+        state = state_of(game, affine(0.3 * IDENTITY, [0.0, 0]))
+        got = metrics_of(game, state, MeasureConfig())
 
         @jax.jit
         def losses(keys):
             def one(key):
-                batch = gan.draw_batch(config, HParams(), key, None, NORMAL)
-                return gan.disc_objective(config, HParams(), state.params, state.stats, batch)[0]
+                return game.disc_objective(state.params, state.stats, game.draw(state, key))[0]
 
             return jax.lax.map(one, keys)
 
@@ -205,41 +175,49 @@ class TestMinibatchLayers:
         assert 0.3 < got["value_se"] / (values.std() / np.sqrt(8 * 32)) < 3  # 256 batches of 32 nodes
 
     def test_no_surface(self):
-        with pytest.raises(ValueError, match="keep_surface: got 2; allowed with minibatch_layer='stddev': 0"):
-            measure.check(Config(minibatch_layer="stddev"), MEASURE)
+        with pytest.raises(ValueError, match="keep_surface: got 2; allowed where D's output at a point depends on"):
+            measure.check(make_game(NORMAL, Config(minibatch_layer="stddev")), MEASURE)
 
 
 class TestAverage:
-    CONFIG = dataclasses.replace(AFFINE, gen_ema=True)
-
-    def found(self, d, d_average):
-        state = state_of(self.CONFIG, NORMAL, affine(IDENTITY, [d, 0]))
-        return measured(self.CONFIG, NORMAL, dataclasses.replace(state, ema=affine(IDENTITY, [d_average, 0])))
+    @staticmethod
+    @functools.cache
+    def found(d, d_average):
+        game = of_normal(gen_average="ema")
+        state = state_of(game, affine(IDENTITY, [d, 0]))
+        return metrics_of(game, state.replace(average=affine(IDENTITY, [d_average, 0])))
 
     def test_it_is_measured_beside_g(self):
         got = self.found(2.0, 1.0)
         assert got["jsd"] == pytest.approx(JSD[2.0], abs=TOLERANCE)
-        assert got["jsd_ema"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
-        assert got["high_quality_ema"] > got["high_quality"]
+        assert got["jsd_average"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
+        assert got["high_quality_average"] > got["high_quality"]
 
     def test_where_both_agree_their_numbers_are_the_same(self):
         got = self.found(1.0, 1.0)
         for name in ("jsd", "modes", "high_quality", "mode_tv", "reverse_kl"):
-            assert got[name] == got[name + "_ema"]
-        assert got["jsd_se"] == got["jsd_ema_se"]
+            assert got[name] == got[name + "_average"]
+        assert got["jsd_se"] == got["jsd_average_se"]
 
 
 def test_other_runs_have_no_such_metrics():
-    plain = measure.metrics_of(Config(), MEASURE)
-    assert not [name for name in plain if "ema" in name or "class" in name or "label" in name]
-    assert set(measure.metrics_of(Config(gen_ema=True), MEASURE)) - set(plain) == set(cheap.EMA_METRICS)
-    both = measure.metrics_of(Config(num_classes=3), MEASURE)
-    assert set(both) - set(plain) == {"label_accuracy", "modes_class_0", "modes_class_1", "modes_class_2"}
+    def recorded(**fields):
+        return set(measure.metrics_of(measure.plan_of(MEASURE, NORMAL, False), of_normal(**fields)))
+
+    plain = recorded()
+    assert not [name for name in plain if "average" in name or "class" in name or "label" in name]
+    averaged = {"jsd_average", "jsd_average_se"}
+    averaged |= {f"{name}_average" for name in ("modes", "high_quality", "mode_tv", "reverse_kl")}
+    for kind in ("ema", "uniform"):
+        assert recorded(gen_average=kind) - plain == averaged
+    target = targets.ring(4)
+    plan = measure.plan_of(MEASURE, target, False)
+    both = set(measure.metrics_of(plan, make_game(target, dataclasses.replace(AFFINE, num_classes=3))))
+    assert both - plain == {"label_accuracy", "modes_class_0", "modes_class_1", "modes_class_2"}
 
 
 def test_surface_of_packs_is_at_packs_of_one_point():
-    config = dataclasses.replace(AFFINE, packing=4)
-    state = state_of(config, NORMAL, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))
-    run = program(dataclasses.replace(config, loss="minimax"), MEASURE, grid_cells(NORMAL, MEASURE.bandwidth))
-    surface = run(NORMAL, HParams(), state, np.int32(0), measure.node_bits(config, MEASURE)).fields["surface"]
+    game = of_normal(packing=4)
+    state = state_of(game, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))
+    surface = measured(game, state, MEASURE)[1]["surface"]
     np.testing.assert_allclose(surface, 0.5 + 4 * np.array([[-66, -54], [54, 66]]), rtol=1e-5)

@@ -1,6 +1,7 @@
 """Rules that step by a gradient taken elsewhere: ahead, or before; and lookahead, which goes back."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -125,7 +126,7 @@ def lookahead(rule: Rule, every: int | Sequence[int]) -> Rule:
       ValueError: numbers below 2, or not multiples.
     """
     levels = (every,) if isinstance(every, int) else tuple(every)
-    if not levels or levels[0] < 2 or any(b % a or b <= a for a, b in zip(levels, levels[1:])):
+    if not levels or levels[0] < 2 or any(b % a or b <= a for a, b in itertools.pairwise(levels)):
         raise ValueError(
             f"lookahead: got every={every!r}; allowed: whole numbers from 2 on, each a multiple of the last"
         )

@@ -164,25 +164,34 @@ def _solved_for_disc(game: Any, blocks: _Blocks, right: Any) -> Any:
 
 
 def _follow_the_ridge(game: Any, state: Any, key: jax.Array) -> Any:
-    """Simultaneous; D also moves by h_gen (J_dd + damping)^-1 J_dg xi_gen, which keeps it on the ridge of its best responses."""
+    """Simultaneous; D also moves by h_gen (J_dd + damping)^-1 J_dg xi_gen, along the ridge of its best responses."""
     batch = game.draw(state, key)
     here = game.field(state.params, state.stats, batch)
     blocks = _blocks(game, state, batch)
     followed = _solved_for_disc(game, blocks, blocks.disc_by_gen(here.gradient.gen))
-    # The plain optimizer multiplies by -h_disc itself.
-    ratio = -game.hparams.lr_gen / game.hparams.lr_disc
-    disc = optax.tree.add_scale(here.gradient.disc, ratio, followed)
-    return game.updated(state, here.gradient._replace(disc=disc), here)
+    # Not through D's optimizer, which multiplies by -h_disc: at the end of a decay both rates are zero.
+    move = optax.tree.add_scale(
+        optax.tree.scale(-game.hparams.lr_disc, here.gradient.disc), game.hparams.lr_gen, followed
+    )
+    disc = game.project(optax.apply_updates(state.params.disc, move))
+    gen, _ = game.update_gen(state.params.gen, state.opt_state.gen, here.gradient.gen)
+    return state.replace(params=Players(gen, disc), stats=here.stats, logged=here.logged)
 
 
 def _stackelberg(game: Any, state: Any, key: jax.Array) -> Any:
-    """Simultaneous, G along its total derivative xi_gen - J_dg^T (J_dd + damping)^-T d L_gen / d w_disc, D following it."""
+    """Simultaneous; G along its total derivative, xi_gen - J_dg^T (J_dd + damping)^-1 d L_gen / d w_disc.
+
+    In a zero-sum game L_gen is all of V, the real part included, which D's parameters move, too.
+    """
     batch = game.draw(state, key)
     here = game.field(state.params, state.stats, batch)
     blocks = _blocks(game, state, batch)
-    across = jax.grad(lambda disc: game.gen_objective(state.params._replace(disc=disc), state.stats, batch)[0])
+
+    def followed(disc: Any) -> jax.Array:
+        return game.gen_objective(state.params._replace(disc=disc), state.stats, batch, disc_follows=True)[0]
+
     # J_dd is D's Hessian, and symmetric.
-    answer = _solved_for_disc(game, blocks, across(state.params.disc))
+    answer = _solved_for_disc(game, blocks, jax.grad(followed)(state.params.disc))
     _, transposed = jax.vjp(
         lambda gen: game.disc_gradient(state.params._replace(gen=gen), state.stats, batch)[0], state.params.gen
     )

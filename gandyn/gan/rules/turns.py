@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gandyn import checks
 from gandyn.gan import sampling
 from gandyn.gan.number import Number
 from gandyn.gan.rules.rule import Rule
@@ -71,14 +72,19 @@ def _best_response(game: Any, state: Any, key: jax.Array) -> Any:
 
 
 def replay_pool(size: int = 1024) -> Rule:
-    """D first, on fakes of which half are old ones from a pool; then G, as ever (Shrivastava et al. 2017, section 2.3).
+    """D first, on fakes half of which are old ones from a pool; then G. (Shrivastava et al. 2017, section 2.3.)
 
-    At every step half of D's fakes are replaced by as many from a pool of `size` old ones, drawn with replacement, and
-    as many of the new ones take random places in the pool; it starts with samples of the first G. Not for labels: a pool
-    would mix them.
+    At every step half of D's fakes are replaced by as many from a pool of `size` old ones, drawn with replacement,
+    and as many of the new ones take random places in the pool; it starts with samples of the first G. Not for labels: a
+    pool would mix them.
     """
+    checks.whole("size", size)
 
     def init(game: Any, params: Any) -> jax.Array:
+        if game.config.num_classes:
+            raise ValueError(
+                f"num_classes: got {game.config.num_classes}; allowed with replay_pool (it would mix the labels): 0"
+            )
         return jnp.zeros((size, *game.event_shape))
 
     def step(game: Any, state: Any, key: jax.Array) -> Any:

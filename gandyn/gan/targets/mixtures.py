@@ -90,7 +90,7 @@ class GaussianMixture:
         if self.groups is None:
             return self.stds
         dim = self.means.shape[-1]
-        spread = jnp.trace(self.covariances, axis1=1, axis2=2) / dim
+        spread = jnp.trace(self.covariances(), axis1=1, axis2=2) / dim
         apart = jnp.sum((self.means - self.groups @ self.mode_means) ** 2, axis=1) / dim
         return jnp.sqrt(self.groups.T @ (self.weights * (spread + apart)) / self.mode_weights)
 

@@ -52,7 +52,8 @@ def pick_covering_and_collapsed(results: xr.Dataset) -> tuple[int, int]:
 def _has_samples(results: xr.Dataset) -> NDArray:
     """Whether samples of a run at a step were kept, (R, S) bool."""
     # One coordinate tells: reading all of them could take gigabytes.
-    return np.isfinite(np.asarray(results["samples"].isel(sample=0, xy=0).values))
+    samples = results["samples"]
+    return np.isfinite(np.asarray(samples.isel({dim: 0 for dim in samples.dims if dim not in ("run", "step")}).values))
 
 
 def _real_samples(results: xr.Dataset, run: int, n: int) -> NDArray:
@@ -83,8 +84,8 @@ def samples_over_training(results: xr.Dataset, runs: int | Sequence[int], steps:
         runs: label of a run, or several; repeated labels are drawn once.
         steps: values of ``step``; by default five of those with samples, evenly spread from first to last.
     """
-    if "samples" not in results:
-        raise ValueError("these results hold no samples")
+    if "samples" not in results or "xy" not in results["samples"].dims:
+        raise ValueError("these results hold no samples in the plane")
     labels = list(dict.fromkeys([runs] if isinstance(runs, int | np.integer) else runs))
     positions = [position_of(results, label) for label in labels]
     axis = np.asarray(results["step"].values)

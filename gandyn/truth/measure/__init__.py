@@ -4,7 +4,7 @@ A measurement is one object (`Measurement`); what several need is shared by the 
 draws from its own streams of randomness and changes nothing in training. It always runs in full float32.
 """
 
-from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject
+from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject, axes_of_points
 from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, check
 from gandyn.truth.measure.taking import (
     Measured,
@@ -35,6 +35,7 @@ __all__ = [
     "Subject",
     "View",
     "axes_of",
+    "axes_of_points",
     "bits_of",
     "check",
     "fields_of",

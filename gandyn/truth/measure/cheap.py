@@ -11,9 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from gandyn import truth
 from gandyn.gan.loss import Outputs
+from gandyn.gan.targets import GaussianMixture
 from gandyn.truth import quality
 from gandyn.truth.coverage import CONVENTIONS, coverage, label_accuracy
-from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, in_the_plane
+from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, axes_of_points, in_the_plane
 from gandyn.truth.measure.view import View, generate, jensen_shannon, judged
 
 _LOSS_METRICS: dict[str, Attributes] = {
@@ -126,7 +127,8 @@ def _coverage_fields(subject: Subject) -> Mapping[str, FieldSpec]:
 
 def _coverage(view: View, key: jax.Array) -> Mapping[str, Any]:
     """Coverage of G's samples and of as many real ones, and of each mode."""
-    game, target, state = view.game, view.game.target, view.state
+    game, state = view.game, view.state
+    target: Any = game.target  # a mixture, as is every target whose modes are counted
     convention, num_classes = CONVENTIONS[view.options.convention], game.config.num_classes
     uniform, drawn = view.drawn
     sampled = {"": view.samples, "_real": target.transform(uniform[:, : target.num_uniforms])}
@@ -167,10 +169,8 @@ def _surface_axes(options: Any) -> Mapping[str, list[float]]:
 
 
 def _samples_fields(subject: Subject) -> Mapping[str, FieldSpec]:
-    plane = subject.event_shape == (2,)
-    axes = ("xy",) if plane else tuple(f"sample_{i}" for i in range(len(subject.event_shape)))
-    shape = (subject.options.keep_samples, *subject.event_shape)
-    return {"samples": FieldSpec(("sample", *axes), shape, {"long_name": "generated samples", "units": "data"})}
+    axes, shape = ("sample", *axes_of_points(subject.event_shape)), (subject.options.keep_samples, *subject.event_shape)
+    return {"samples": FieldSpec(axes, shape, {"long_name": "generated samples", "units": "data"})}
 
 
 LOSSES = Measurement("losses", _LOSS_METRICS, _losses, reads="networks", text="what a training log shows: always taken")
@@ -195,7 +195,7 @@ COVERAGE = Measurement(
     _coverage,
     fields=_coverage_fields,
     reads="networks",
-    applies=lambda subject: subject.num_modes > 0,
+    applies=lambda subject: subject.num_modes > 0 and isinstance(subject.game.target, GaussianMixture),
     text="modes, high quality, mode TV, reverse KL, beside real samples; mass, std and offset of each mode",
 )
 SAMPLES = Measurement(

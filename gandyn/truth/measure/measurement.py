@@ -81,8 +81,8 @@ class Measurement:
       host: (`HostView`) -> more of its metrics and fields, run by run, for what only a library on the host solves. What
         `compute` returns and nothing records is for it alone. Taken in depth only.
       host_seconds: (`Subject`) -> seconds that `host` takes for one run, about: for plans.
-      reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize, too),
-        "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
+      reads: what of the GAN it reads: "networks" (the players, their samples, V), "objectives" (what they minimize,
+        too), "all" (the update rule and its memory, too). Runs that differ in nothing that is read share a program.
       applies: (`Subject`) -> whether there is such a thing; where not, it is absent from the results.
       needs_past: whether it compares with the parameters at the last deep measurement (`View.past`).
       text: what is measured, in one line.
@@ -107,21 +107,46 @@ class Measurement:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ValueError(f"measurement: got the name {self.name!r:.200}; allowed: a name such as 'spread'")
-        for name, attrs in () if callable(self.metrics) else self.metrics.items():
-            if not all(isinstance(text, str) for text in (name, *attrs, *attrs.values())):
-                raise ValueError(f"measurement {self.name!r}: {name!r}: got {attrs!r:.200}; allowed: texts")
+        if not callable(self.metrics):
+            self._check(self.metrics)
 
     def metrics_of(self, subject: Subject) -> Mapping[str, Attributes]:
         """Its metrics of a GAN; none where it does not apply."""
         if not self.applies(subject):
             return {}
-        return self.metrics(subject) if callable(self.metrics) else self.metrics
+        if not callable(self.metrics):
+            return self.metrics
+        found = self.metrics(subject)
+        self._check(found)
+        return found
+
+    def _check(self, metrics: Mapping[str, Attributes]) -> None:
+        """Raises ValueError for attributes that are not texts, and for a failed run's value that is no number."""
+        for name, attrs in metrics.items():
+            if not all(isinstance(text, str) for text in (name, *attrs, *attrs.values())):
+                raise ValueError(f"measurement {self.name!r}: {name!r}: got {attrs!r:.200}; allowed: texts")
+            try:
+                float(attrs.get("failed", "nan"))
+            except ValueError:
+                failed = attrs["failed"]
+                raise ValueError(
+                    f"measurement {self.name!r}: {name}: got failed={failed!r:.100}; allowed: a number as text"
+                ) from None
 
     def fields_of(self, subject: Subject) -> Mapping[str, FieldSpec]:
         """Its fields of a GAN; none where it does not apply."""
         if not self.applies(subject):
             return {}
         return self.fields(subject) if callable(self.fields) else self.fields
+
+
+def axes_of_points(event_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the axes of a sample in what is recorded: "xy" in the plane."""
+    if event_shape == (2,):
+        return ("xy",)
+    if len(event_shape) == 1:
+        return ("coordinate",)
+    return tuple(f"coordinate_{i}" for i in range(len(event_shape)))
 
 
 def in_the_plane(subject: Subject) -> bool:

@@ -8,6 +8,7 @@ from gandyn import checks
 from gandyn.truth.coverage import CONVENTIONS
 from gandyn.truth.measure import cheap as cheap_ones
 from gandyn.truth.measure import deep as deep_ones
+from gandyn.truth.measure import extra
 from gandyn.truth.measure.measurement import Measurement
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -23,6 +24,8 @@ MEASUREMENTS: dict[str, Measurement] = {
         deep_ones.QUALITY,
         deep_ones.PATH,
         deep_ones.SPECTRUM,
+        extra.VALID_JSD,
+        extra.LOG_LIKELIHOOD,
     )
 }
 """Those that can be asked for by name. The losses are always recorded; samples and surfaces where asked for by size."""
@@ -129,20 +132,20 @@ def names_of(given: Iterable[str | Measurement]) -> tuple[str, ...]:
 
 def _ordered(field: str, given: Any) -> tuple[str | Measurement, ...]:
     """Measurements, checked, in one order: what is asked for in another is the same program."""
-    if isinstance(given, str | Measurement) or not isinstance(given, tuple | list):
+    if not isinstance(given, tuple | list):
         raise ValueError(
             f"{field}: got {given!r:.200}; allowed: a tuple of {', '.join(MEASUREMENTS)}, or a Measurement"
         )
     for one in given:
         if not isinstance(one, Measurement):
             checks.choice(field, one, MEASUREMENTS)
-        elif one.name in _RESERVED or (one.name in MEASUREMENTS and MEASUREMENTS[one.name] is not one):
+        elif one.name in _RESERVED or MEASUREMENTS.get(one.name, one) is not one:
             raise ValueError(f"{field}: got one named {one.name!r}; allowed: a name of its own")
-    names = names_of(given)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{field}: got {', '.join(names)}; allowed: each once")
-    built_in = [name for name in MEASUREMENTS if name in names]
-    return (*built_in, *sorted((one for one in of_names(given) if one.name not in MEASUREMENTS), key=lambda m: m.name))
+    chosen = {one.name: one for one in of_names(given)}
+    if len(chosen) < len(given):
+        raise ValueError(f"{field}: got {', '.join(names_of(given))}; allowed: each once")
+    built_in = [name for name in MEASUREMENTS if name in chosen]
+    return (*built_in, *(chosen[name] for name in sorted(chosen.keys() - MEASUREMENTS.keys())))
 
 
 _RESERVED = ("losses", "samples", "surface")
@@ -152,6 +155,6 @@ def check(game: Any, options: MeasureConfig) -> None:
     """Raises ValueError for what a GAN and its measuring each allow alone but not together."""
     if options.keep_surface and game.judges_batches:
         raise ValueError(
-            f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch around "
-            "it: 0"
+            f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch "
+            "around it: 0"
         )

@@ -1,6 +1,6 @@
 """How a set of measurements is taken of one GAN: one program for the device, and what the host adds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,8 @@ from gandyn.gan.config import Config
 from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State, Stream
 from gandyn.truth.measure import cheap
-from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject
-from gandyn.truth.measure.options import MeasureConfig, of_names
+from gandyn.truth.measure.measurement import Attributes, FieldSpec, HostView, Measurement, Subject
+from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, of_names
 from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Blurs, Past, View, losses_of, node_bits
 
 
@@ -61,7 +61,7 @@ class Measured(NamedTuple):
     Attributes:
       metrics: (number of `metrics_of`,), in their order; NaN for those that the host makes.
       fields: those of `fields_of` that the device makes.
-      more: what is only for the host, measurement -> name -> array.
+      more: of measurements with a part on the host all that they computed, measurement -> name -> array.
     """
 
     metrics: jax.Array
@@ -69,20 +69,28 @@ class Measured(NamedTuple):
     more: dict[str, dict[str, jax.Array]]
 
 
-def metrics_of(plan: Plan, game: Game) -> dict[str, Mapping[str, str]]:
-    """The metrics of a GAN, in the order of storage."""
-    return _gathered(plan, game, "metrics_of")
+def metrics_of(plan: Plan, game: Game) -> dict[str, Attributes]:
+    """The metrics of a GAN, in the order of storage.
+
+    Raises:
+      ValueError: two measurements record one.
+    """
+
+    def of(one: Measurement, subject: Subject) -> dict[str, Attributes]:
+        return {name: _marked(one, attrs) for name, attrs in one.metrics_of(subject).items()}
+
+    return _gathered(plan, game, of)
 
 
 def fields_of(plan: Plan, game: Game) -> dict[str, FieldSpec]:
-    """What is kept beside the metrics."""
-    return _gathered(plan, game, "fields_of")
+    """What is kept beside the metrics. Raises as `metrics_of` does."""
+    return _gathered(plan, game, Measurement.fields_of)
 
 
-def _gathered(plan: Plan, game: Game, what: str) -> dict[str, Any]:
+def _gathered(plan: Plan, game: Game, of: Callable[[Measurement, Subject], Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in plan.measurements:
-        own = getattr(one, what)(Subject(game, plan.options))
+        own = of(one, Subject(game, plan.options))
         twice = found.keys() & own.keys()
         if twice:
             raise ValueError(
@@ -90,6 +98,14 @@ def _gathered(plan: Plan, game: Game, what: str) -> dict[str, Any]:
             )
         found |= own
     return found
+
+
+def _marked(one: Measurement, attrs: Attributes) -> Attributes:
+    """The attributes of a metric, with the measurement that a person brought beside them."""
+    return attrs if one.name in _BUILT_IN else {**attrs, "measurement": one.name}
+
+
+_BUILT_IN = (*MEASUREMENTS, *(one.name for one in (cheap.LOSSES, cheap.SAMPLES, cheap.SURFACE)))
 
 
 def axes_of(plan: Plan, game: Game) -> dict[str, list]:
@@ -168,53 +184,74 @@ def measure(
       loss_index: () which of `losses_of` is played. Traced: those that share a program are many, for this is the
         program that takes longest to compile.
       bits: `bits_of`.
+
+    Raises:
+      ValueError: a measurement computes something else than it declares.
     """
     num_blurs = plan.options.num_blurs
     blurs = tuple(Blurs(size, width, num_blurs) for size, width in zip(plan.grid_sizes, plan.bandwidths, strict=False))
     stream = Stream.DEEP if plan.deep else Stream.MEASURE
     losses = losses_of(game.config, plan.reads == "networks")[0]
     view = View(game, state, plan.options, blurs, bits, losses, loss_index, stream, past)
+    metrics, fields = metrics_of(plan, game), fields_of(plan, game)
     subject, found, more = Subject(game, plan.options), {}, {}
     for one in plan.measurements:
         if not one.applies(subject):
             continue
         own = dict(one.compute(view, view.key(one.name)))
-        metrics, fields = one.metrics_of(subject), one.fields_of(subject)
-        _check_found(one, own, metrics, fields)
-        found |= {name: value for name, value in own.items() if name in metrics or name in fields}
-        if one.host is not None:
-            more[one.name] = {name: value for name, value in own.items() if name not in metrics and name not in fields}
+        declared = _shapes(one, subject)
+        if one.host is None:
+            _check_names(one, own, declared)
+        else:
+            more[one.name] = own
+        own = {name: value for name, value in own.items() if name in declared}
+        _check_shapes(one, own, declared)
+        found |= own
     # One array rather than two dozen: over many runs it compiles faster.
     nan = jnp.full((), jnp.nan, jnp.float32)
-    stacked = [jnp.asarray(found.get(name, nan)).astype(jnp.float32) for name in metrics_of(plan, game)]
+    stacked = [jnp.asarray(found.get(name, nan)).astype(jnp.float32) for name in metrics]
     return Measured(
         jnp.stack(stacked) if stacked else jnp.zeros((0,), jnp.float32),
-        {name: found[name] for name in fields_of(plan, game) if name in found},
+        {name: found[name] for name in fields if name in found},
         more,
     )
 
 
-def _check_found(one: Measurement, found: Mapping[str, Any], metrics: Mapping, fields: Mapping[str, FieldSpec]) -> None:
-    """Raises ValueError where what `compute` returned is not what the measurement declares."""
-    if one.host is None:
-        missing, extra = (metrics.keys() | fields.keys()) - found.keys(), found.keys() - metrics.keys() - fields.keys()
-        if missing or extra:
-            raise ValueError(
-                f"measurement {one.name!r}: compute gave {', '.join(sorted(found))}; declared: "
-                f"{', '.join([*metrics, *fields])}"
-            )
+def _shapes(one: Measurement, subject: Subject) -> dict[str, tuple[int, ...]]:
+    """What a measurement declares."""
+    fields = {name: tuple(spec.shape) for name, spec in one.fields_of(subject).items()}
+    return dict.fromkeys(one.metrics_of(subject), ()) | fields
+
+
+def _check_names(one: Measurement, found: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    for what, names in (
+        ("declared, but not computed", declared.keys() - found.keys()),
+        ("computed, but not declared", found.keys() - declared.keys()),
+    ):
+        if names:
+            raise ValueError(f"measurement {one.name!r}: {', '.join(sorted(names))}: {what}")
+
+
+def _check_shapes(one: Measurement, found: Mapping[str, Any], declared: Mapping[str, tuple[int, ...]]) -> None:
     for name, value in found.items():
-        shape = () if name in metrics else fields[name].shape if name in fields else None
-        if shape is not None and jnp.shape(value) != tuple(shape):
-            raise ValueError(
-                f"measurement {one.name!r}: {name}: got shape {jnp.shape(value)}; allowed: {tuple(shape)}, as declared"
-            )
+        shape, own = jnp.shape(value), declared[name]
+        if shape != own:
+            raise ValueError(f"measurement {one.name!r}: {name}: got shape {shape}; allowed: {own}, as declared")
 
 
 def host_metrics(plan: Plan, game: Game, state: State, more: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the host adds of one run: name -> number or array. `more`: of `Measured`, for this run."""
-    found: dict[str, Any] = {}
+    """What the host adds of one run: name -> number or array. `more`: of `Measured`, for this run.
+
+    Raises:
+      ValueError: a measurement gives on the device and on the host together something else than it declares.
+    """
+    subject, found = Subject(game, plan.options), {}
     for one in plan.measurements:
-        if one.host is not None and one.applies(Subject(game, plan.options)):
-            found |= one.host(HostView(game, state, plan.options, more[one.name]))
+        if one.host is None or not one.applies(subject):
+            continue
+        computed, declared = more[one.name], _shapes(one, subject)
+        own = one.host(HostView(game, state, plan.options, computed))
+        _check_names(one, {name: None for name in computed if name in declared} | dict(own), declared)
+        _check_shapes(one, own, declared)
+        found |= own
     return found

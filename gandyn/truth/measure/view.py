@@ -20,7 +20,7 @@ from gandyn.gan.config import Config, loss_of
 from gandyn.gan.game import Game
 from gandyn.gan.loss import Loss, Outputs
 from gandyn.gan.losses import LOSSES
-from gandyn.gan.number import HParams, defaults, gathered
+from gandyn.gan.number import HParams, gathered
 from gandyn.gan.state import Pairs, Players, State, Stream
 from gandyn.truth.coverage import CONVENTIONS
 from gandyn.truth.nodes import NUM_SCRAMBLES
@@ -177,7 +177,8 @@ def log_ratios(
     if nodes.labels is None:
         ratios = against(game.target, None)
     else:
-        of_class = lambda label: against(game.target.of_class(label, config.num_classes), label)  # noqa: E731
+        of_classes: Any = game.target  # labels are of targets with modes alone
+        of_class = lambda label: against(of_classes.of_class(label, config.num_classes), label)  # noqa: E731
         each = jax.lax.map(of_class, jnp.arange(config.num_classes))
         ratios = jnp.take_along_axis(each, nodes.labels[None, None, :], axis=0)[0]
     return ratios.reshape(-1, *nodes.logits.shape, config.packing)
@@ -199,14 +200,21 @@ def values(loss: Loss, numbers: HParams, nodes: Any, ratios: jax.Array) -> jax.A
     return truth.value(loss, Outputs(jnp.concatenate([critics, logits[None]]), labels, aux), numbers)
 
 
-def divergence(loss: str, ratios: jax.Array) -> truth.Estimate:
-    """max_D V of a loss over functions of single samples, from candidates (A, 2, M, N, m) and a constant critic."""
+def replicates(loss: str, ratios: jax.Array) -> jax.Array:
+    """max_D V of a loss over functions of single samples, on every scramble (M,).
+
+    Cross-fitted, from candidates (A, 2, M, N, m) for the log ratio and a constant critic.
+    """
     ratios = ratios.reshape(*ratios.shape[:3], -1)
     one = LOSSES[loss]
     assert one.critic is not None
-    numbers = defaults(one.numbers)
-    critics = one.critic(jnp.concatenate([ratios, jnp.zeros_like(ratios[:1])]), numbers)
-    return truth.best_value(truth.value(one, Outputs(critics, None, {}), numbers))
+    critics = one.critic(jnp.concatenate([ratios, jnp.zeros_like(ratios[:1])]), one.defaults)
+    return truth.cross_fitted(truth.value(one, critics, one.defaults))
+
+
+def divergence(loss: str, ratios: jax.Array) -> truth.Estimate:
+    """The same with its standard error: a lower bound."""
+    return truth.estimate(replicates(loss, ratios))
 
 
 def jensen_shannon(ratios: jax.Array) -> truth.Estimate:
