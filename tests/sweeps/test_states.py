@@ -299,6 +299,7 @@ def test_a_new_sweep_in_its_place_starts_afresh(started, whole, tmp_path):
     np.testing.assert_array_equal(again.value.values, gandyn.open_results(whole).value.values)
 
 
+@pytest.mark.slow
 def test_another_game_may_start_from_the_same_players(whole):
     """Loss, penalties, rule, optimizers, averages and rates may be others: the networks are what must fit."""
     other = dataclasses.replace(
