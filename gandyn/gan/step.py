@@ -22,6 +22,15 @@ def init(game: Game, key: jax.Array) -> State:
     if config.gen_fourier or config.disc_fourier:
         scales["frequency"] = hparams.fourier_scale
     variables = jax.tree_util.tree_map_with_path(lambda path, leaf: scales.get(path[-1].key, 1.0) * leaf, variables)
+    return begin(game, variables, key)
+
+
+def begin(game: Game, variables: Players, key: jax.Array) -> State:
+    """The state before training of players that are there: their Linen variables, as `State.variables` has them.
+
+    What optimizers, the rule, penalties and averages remember starts afresh; the data is the run's own.
+    """
+    config = game.config
     params = Players(*({"params": each["params"]} for each in variables))
     stats = Players(*({name: each[name] for name in each if name != "params"} for each in variables))
     memories = {penalty.name: penalty.init() for penalty in penalties_of(config) if penalty.init is not None}

@@ -211,7 +211,7 @@ def read_start(writer: Writer, group: int) -> Mapping[str, np.ndarray] | None:
         return writer.starts.get(group)
     file = writer.folder / f"start-{writer.unit(group):03d}.npz"
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file}: what its runs start from cannot be read: {error}") from error

@@ -125,6 +125,12 @@ def _init_program(devices: tuple[Device, ...], block_size: int) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
+def _begin_program(devices: tuple[Device, ...], block_size: int) -> Callable:
+    begin_one = lambda variables, runs: gan_step.begin(runs.game, variables, runs.key)  # noqa: E731
+    return _spread(begin_one, devices, block_size, mapped=2)
+
+
+@functools.lru_cache(maxsize=64)
 def _advance_program(precision: str, devices: tuple[Device, ...], block_size: int) -> Callable:
     def advance_one(state: State, runs: Runs, num_steps: jax.Array) -> State:
         with jax.default_matmul_precision(precision):
@@ -195,10 +201,12 @@ class Ensemble:
         sharding = NamedSharding(_mesh(self.devices), _RUNS)
         return jax.device_put(jax.tree.map(lambda leaf: leaf[index], tree), sharding)
 
-    def init(self, runs: Runs) -> State:
-        """States before training, from `place`d runs."""
-        program = _init_program(self.devices, self.block_size)
-        return program(_span(self.blocks), runs._replace(game=without(runs.game, _NOT_IN_INIT)))
+    def init(self, runs: Runs, variables: Players | None = None) -> State:
+        """States before training, from `place`d runs; of players that are there (`State.variables`), `place`d too."""
+        runs = runs._replace(game=without(runs.game, _NOT_IN_INIT))
+        if variables is not None:
+            return _begin_program(self.devices, self.block_size)(_span(self.blocks), variables, runs)
+        return _init_program(self.devices, self.block_size)(_span(self.blocks), runs)
 
     def advance(self, states: State, runs: Runs, num_steps: int) -> State:
         """States after `num_steps` more steps (a traced count: one program for any). Gives up `states`."""

@@ -15,7 +15,7 @@ import numpy as np
 from gandyn import checks
 from gandyn.devices import prepare
 from gandyn.gan.game import Game
-from gandyn.gan.state import Players, State
+from gandyn.gan.state import State
 from gandyn.gan.step import init
 from gandyn.results import manifest as manifests
 from gandyn.results import store
@@ -44,12 +44,27 @@ class TrainedPlayers:
     def generate(self, latents: Any, labels: Any = None) -> jax.Array:
         """G's samples (N, *E) of latents (N, Z), under its running statistics; labels (N,) where conditional."""
         checks.shape("latents", latents, (None, self.game.config.latent_dim))
-        return self.game.generate(self.state.variables.gen, jax.numpy.asarray(latents), labels)
+        labels = self._labels(labels, len(latents))
+        return self.game.generate(self.state.variables.gen, jax.numpy.asarray(latents, np.float32), labels)
 
     def discriminate(self, points: Any, labels: Any = None) -> jax.Array:
         """D's outputs (N,) at points (N, *E); (N / m,) where each m consecutive ones are a pack."""
         checks.shape("points", points, (None, *self.game.event_shape))
-        return self.game.discriminate(self.state.variables.disc, jax.numpy.asarray(points), labels)
+        if len(points) % self.game.config.packing:
+            raise ValueError(f"points: got {len(points)}; allowed: whole packs of {self.game.config.packing}")
+        labels = self._labels(labels, len(points))
+        return self.game.discriminate(self.state.variables.disc, jax.numpy.asarray(points, np.float32), labels)
+
+    def _labels(self, labels: Any, num: int) -> jax.Array | None:
+        num_classes = self.game.config.num_classes
+        if labels is None or not num_classes:
+            if labels is not None or num_classes:
+                allowed = f"({num},), from 0 to {num_classes - 1}" if num_classes else "none, for it is unconditional"
+                raise ValueError(f"labels: got {'none' if labels is None else 'some'}; allowed: {allowed}")
+            return None
+        checks.shape("labels", labels, (num,))
+        checks.each("labels", labels, 0, num_classes - 1)
+        return jax.numpy.asarray(labels, np.int32)
 
 
 def load_states(
@@ -128,7 +143,7 @@ class Start(NamedTuple):
     """What the runs of a group start from.
 
     Attributes:
-      arrays: leaves of their players' parameters and collections, (R, ...), by their numbers.
+      arrays: leaves of their players' variables (`State.variables`), (R, ...), by their numbers.
       origins: where they come from, one text a run.
     """
 
@@ -149,8 +164,10 @@ def starts_of(given: TrainedPlayers | Sequence[TrainedPlayers] | None, groups: S
     if given is None:
         return {}
     num_runs = sum(len(group.runs) for group in groups)
-    listed = [given] * num_runs if isinstance(given, TrainedPlayers) else list(given)
-    if len(listed) != num_runs or not all(isinstance(one, TrainedPlayers) for one in listed):
+    listed = [given] * num_runs if isinstance(given, TrainedPlayers) else given
+    if not isinstance(listed, Sequence) or not all(isinstance(one, TrainedPlayers) for one in listed):
+        raise ValueError(f"init_from: got {listed!r:.100}; allowed: what load_states gives, one or one a run")
+    if len(listed) != num_runs:
         raise ValueError(f"init_from: got {len(listed)}; allowed: what load_states gives, one or one a run, {num_runs}")
     found, first = {}, 0
     for index, group in enumerate(groups):
@@ -159,20 +176,15 @@ def starts_of(given: TrainedPlayers | Sequence[TrainedPlayers] | None, groups: S
         wanted = jax.eval_shape(init, group.runs[0][0].game, jax.random.key(0, impl="threefry2x32"))
         for one in own:
             _check_fits(one, wanted, group)
-        rows = [[np.asarray(leaf) for leaf in jax.tree.leaves(players_of(one.state))] for one in own]
+        rows = [[np.asarray(leaf) for leaf in jax.tree.leaves(one.state.variables)] for one in own]
         arrays = {f"{number:04d}": np.stack(leaves) for number, leaves in enumerate(zip(*rows, strict=True))}
         found[index] = Start(arrays, [one.origin for one in own])
     return found
 
 
-def players_of(state: State) -> tuple[Players, Players]:
-    """What `Start` keeps of a state."""
-    return state.params, state.stats
-
-
 def _check_fits(given: TrainedPlayers, wanted: State, group: Group) -> None:
-    ours = jax.tree_util.tree_flatten_with_path(players_of(wanted))[0]
-    theirs = dict(jax.tree_util.tree_flatten_with_path(players_of(given.state))[0])
+    ours = jax.tree_util.tree_flatten_with_path(wanted.variables)[0]
+    theirs = dict(jax.tree_util.tree_flatten_with_path(given.state.variables)[0])
     for path, leaf in ours:
         shape = np.shape(theirs[path]) if path in theirs else None
         if shape != leaf.shape:

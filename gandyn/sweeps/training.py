@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from gandyn.gan.state import State
+from gandyn.gan.state import Players, State
+from gandyn.gan.step import init
 from gandyn.gan.targets import Target
 from gandyn.results.checkpoints import Checkpoint, Checkpoints
 from gandyn.results.manifest import Progress
@@ -143,20 +144,15 @@ class Training:
         self._paces = {"advance": _Pace(), "measure": _Pace(), "deep": _Pace()}
         self._pending: tuple[int, Any, tuple[dict, dict]] | None = None
         report(group.label, 0)
-        self._states: State = self._many.init(self._runs)
-        if start is not None:
-            self._start_from(start)
+        self._states: State = self._many.init(self._runs, None if start is None else self._given(start))
         self._past = Past(*[self._many.keep_params(self._states)] * 2) if schedule.deep_every else None
         self.step = 0
         self.recorded = 0
 
-    def _start_from(self, start: Mapping[str, np.ndarray]) -> None:
-        own = self._states.params, self._states.stats
-        given = jax.tree.unflatten(jax.tree.structure(own), [start[name] for name in sorted(start)])
-        params, stats = self._many.place(given)
-        self._states = self._states.replace(params=params, stats=stats)
-        if self._states.average is not None:
-            self._states = self._states.replace(average=self._many.keep(self._states.variables.gen))
+    def _given(self, start: Mapping[str, np.ndarray]) -> Players:
+        """The variables of the players that the runs start from, on the devices."""
+        shapes = jax.eval_shape(init, self._games[0], jax.random.key(0, impl="threefry2x32")).variables
+        return self._many.place(jax.tree.unflatten(jax.tree.structure(shapes), [start[name] for name in sorted(start)]))
 
     def like(self) -> Any:
         """Arrays of the shapes and types that a checkpoint of this group has."""

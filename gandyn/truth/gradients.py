@@ -113,6 +113,28 @@ class Gradients(NamedTuple):
     layer_norms: Players
 
 
+def _replicates(game: Game, state: State, key: jax.Array, num_nodes: int) -> tuple[Players, jax.Array]:
+    """M replicates of both players' true gradients, with a leading axis, and of the sensitivity (M,)."""
+
+    def at(sized: Game, batch: Batch) -> tuple[Players, jax.Array]:
+        field = sized.field(state.params, state.stats, batch)
+        return field.gradient, _sensitivity(sized, state.params, state.stats, batch)
+
+    def on_nodes(uniform: jax.Array) -> tuple[Players, jax.Array]:
+        batch = _on_nodes(game, state.step, uniform)
+        return at(sized(game, batch), batch)
+
+    def on_minibatches(key: jax.Array) -> tuple[Players, jax.Array]:
+        keys = jax.random.split(key, max(1, num_nodes // game.config.batch_size))
+        each = jax.lax.map(lambda key: at(game, game.draw(state, key)), keys)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
+
+    if game.couples:
+        return jax.lax.map(on_minibatches, jax.random.split(key, NUM_SCRAMBLES))
+    bits = sobol_bits(NUM_SCRAMBLES, num_nodes, sum(_coordinates(game)))
+    return jax.lax.map(on_nodes, uniforms(key, jnp.asarray(bits)))
+
+
 @jax.default_matmul_precision("float32")
 def gradients(game: Game, state: State, key: jax.Array, num_batches: int = 16, num_nodes: int = 1024) -> Gradients:
     """The true gradient of both players and what a minibatch shows of it. Jit-able.
@@ -137,27 +159,9 @@ def gradients(game: Game, state: State, key: jax.Array, num_batches: int = 16, n
       num_nodes: N, nodes in each scramble, a power of two. Cost: (8 num_nodes / B + num_batches) fields.
     """
     game = game.at(state.step)
-    batch_size = game.config.batch_size
     node_key, batch_key = jax.random.split(key)
 
-    def at(sized: Game, batch: Batch) -> tuple[Players, jax.Array]:
-        field = sized.field(state.params, state.stats, batch)
-        return field.gradient, _sensitivity(sized, state.params, state.stats, batch)
-
-    def on_nodes(uniform: jax.Array) -> tuple[Players, jax.Array]:
-        batch = _on_nodes(game, state.step, uniform)
-        return at(sized(game, batch), batch)
-
-    def on_minibatches(key: jax.Array) -> tuple[Players, jax.Array]:
-        keys = jax.random.split(key, max(1, num_nodes // batch_size))
-        each = jax.lax.map(lambda key: at(game, game.draw(state, key)), keys)
-        return jax.tree.map(lambda x: jnp.mean(x, axis=0), each)
-
-    if game.couples:
-        replicates, sensitivity = jax.lax.map(on_minibatches, jax.random.split(node_key, NUM_SCRAMBLES))
-    else:
-        bits = sobol_bits(NUM_SCRAMBLES, num_nodes, sum(_coordinates(game)))
-        replicates, sensitivity = jax.lax.map(on_nodes, uniforms(node_key, jnp.asarray(bits)))
+    replicates, sensitivity = _replicates(game, state, node_key, num_nodes)
     mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), replicates)
     off = jax.tree.map(lambda x, mean: x - mean[None], replicates, mean)
     layer_errors = jax.tree.map(
@@ -184,7 +188,7 @@ def gradients(game: Game, state: State, key: jax.Array, num_batches: int = 16, n
         grad_norm_batch=jax.tree.map(lambda x: jnp.sqrt(jnp.mean(x**2)), norms),
         grad_cosine=jax.tree.map(lambda x, norm: jnp.where(norm > 0, jnp.mean(x) / norm, jnp.nan), along, root(signal)),
         grad_snr=jax.tree.map(jnp.divide, signal, noise),
-        noise_scale=jax.tree.map(lambda s, n: batch_size * n / jnp.maximum(s, 0), signal, noise),
+        noise_scale=jax.tree.map(lambda s, n: game.config.batch_size * n / jnp.maximum(s, 0), signal, noise),
         sensitivity=sensitivity,
         saturation=1 - sensitivity / supremum(game),
         layer_norms=root(layer_signals),

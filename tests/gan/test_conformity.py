@@ -103,6 +103,7 @@ LOSS_FIELDS["auxiliary_classifier"] |= CLASSIFIER
 PENALTY_SETS: list[tuple[Any, ...]] = [(), *((name,) for name in PENALTIES), (lazy(PENALTIES["r1"], 2), "r2")]
 RULE_PARTS: list[Any] = [*RULES, replay_pool(16), lookahead(RULES["simultaneous"], (2, 4))]
 """Names, and objects that functions make."""
+AXES: dict[str, list[Any]] = {"loss": list(LOSSES), "penalties": PENALTY_SETS, "rule": RULE_PARTS}
 
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -197,7 +198,7 @@ def all_pairs() -> list[Config]:
 
 def of_each(axis: dict[str, dict[str, Any]]) -> list[Any]:
     """A row for each entry, with losses, penalties and update rules in turn."""
-    rows, turns = [], [itertools.cycle(names) for names in (LOSSES, PENALTY_SETS, RULE_PARTS)]
+    rows, turns = [], [itertools.cycle(each) for each in AXES.values()]
     for label, fields in axis.items():
         config = None
         for _ in range(50):
@@ -215,13 +216,10 @@ def with_losses() -> list[Any]:
     return of_each(LOSS_FIELDS)
 
 
-AXES = {"loss": list(LOSSES), "penalties": PENALTY_SETS, "rule": RULE_PARTS}
-
-
 def mixed() -> list[Any]:
     """Every loss, penalty, update rule, architecture and extra in about as few rows as there are losses."""
     rows, extras = [], dict(EXTRAS)
-    turns = [itertools.cycle(each) for each in (PENALTY_SETS, RULE_PARTS, ARCHITECTURES)]
+    turns: list[Any] = [itertools.cycle(each) for each in (PENALTY_SETS, RULE_PARTS, ARCHITECTURES)]
     for loss in LOSSES:
         penalties, rule, label = (next(turn) for turn in turns)
         fields = {**LOSS_FIELDS[loss], "penalties": penalties, "rule": rule} | ARCHITECTURES[label]
@@ -333,5 +331,3 @@ def test_every_other_choice_trains(i):
 @pytest.mark.parametrize("i", range(max(len(values) for values in OTHERS.values())))
 def test_every_other_choice_conforms(i, caplog):
     conforms(other_choices(i), caplog)
-
-

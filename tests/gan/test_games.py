@@ -262,7 +262,9 @@ def test_every_rule_is_held_to_a_closed_form():
 @pytest.mark.parametrize("rule", MULTIPLIERS)
 def test_linear_field(rule, h, e):
     config = linear(rule=rule, **({"first": "gen"} if rule == "alternating" else {}))
-    numbers = {name: {"adjustment": 0.3, "damping": DAMPING, "extrapolation": 1.0}[name] for name in RULES[rule].numbers}
+    numbers = {
+        name: {"adjustment": 0.3, "damping": DAMPING, "extrapolation": 1.0}[name] for name in RULES[rule].numbers
+    }
     got = eigenvalues(both_rates(config, h, gradient_norm_weight=e, **numbers))
     assert_spectrum(got, MULTIPLIERS[rule](h, e, e + 1j))
 
@@ -418,7 +420,7 @@ def test_damping_of_follow_the_ridge(damping):
 
 
 def test_follow_the_ridge_with_players_rates_apart():
-    """psi' = psi - h_disc xi_disc + h_gen xi_gen / (e + damping): the ridge is followed at G's rate, whatever D's is."""
+    """psi' = psi - h_disc xi_disc + h_gen xi_gen / (e + damping): G's rate takes D along, whatever D's."""
     e, theta, psi = 0.5, 1.0, 0.25
     for lr_gen, lr_disc in ((0.1, 0.4), (0.2, 0.0), (0.0, 0.3), (0.0, 0.0)):
         numbers = {"lr_gen": lr_gen, "lr_disc": lr_disc, "gradient_norm_weight": e, "damping": 0.1}
@@ -453,7 +455,7 @@ NESTED: dict[str, tuple[Rule, Any]] = {
 @pytest.mark.parametrize("every", [(5, 10), (2, 6, 12), (3,)])
 @pytest.mark.parametrize("name", NESTED)
 def test_nested_lookahead(name, every):
-    """Chavdarova et al. 2021, algorithm 6, as a plain loop: each level has its own copy, higher ones reset lower ones."""
+    """Chavdarova et al. 2021, algorithm 6, as a plain loop: a copy a level, higher ones reset lower ones."""
     rule, move = NESTED[name]
     h, rate, num = 0.3, 0.4, 37
     w = np.array([1.0, 0.5])
@@ -479,7 +481,7 @@ def test_lookahead_of_the_config_is_that_of_the_rule():
 
 @pytest.mark.parametrize("every", [1, (), (5, 12), (4, 4), (10, 5)])
 def test_lookahead_refuses_what_is_no_ladder(every):
-    with pytest.raises(ValueError, match="lookahead: got every=.*; allowed: whole numbers from 2 on, each a multiple"):
+    with pytest.raises(ValueError, match=r"lookahead: got every=.*; allowed: whole numbers from 2 on, each a multiple"):
         lookahead(RULES["simultaneous"], every)
 
 

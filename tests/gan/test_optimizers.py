@@ -22,10 +22,12 @@ NUMBERS = {"lr": 0.05, "beta1": 0.7, "beta2": 0.9, "eps": 1e-3}
 
 
 def optimizers(config: Config, **numbers: float) -> Any:
-    return make_game(RING, config, HParams(**{name: jnp.float32(value) for name, value in numbers.items()})).optimizers()
+    return make_game(
+        RING, config, HParams(**{name: jnp.float32(value) for name, value in numbers.items()})
+    ).optimizers()
 
 
-def updates(optimizer: Any, gradients: Sequence[Any], params: Any = np.zeros(3)) -> list[np.ndarray]:
+def updates(optimizer: Any, gradients: Sequence[Any], params: Any = (0.0, 0.0, 0.0)) -> list[np.ndarray]:
     """What is added to parameters that stay where they are, update by update."""
     params = jnp.asarray(params, jnp.float32)
     state, found = optimizer.init(params), []
@@ -92,9 +94,7 @@ class TestOptimizers:
         # Decoupled: the decay of the weights is times the rate, and not in the moments.
         rates = {f"{name}_disc": value for name, value in NUMBERS.items()}
         plain = optimizers(dataclasses.replace(SMALL, disc_optimizer="adam"), **rates).disc
-        decayed = optimizers(
-            dataclasses.replace(SMALL, disc_optimizer="adamw"), **rates, weight_decay_disc=0.3
-        ).disc
+        decayed = optimizers(dataclasses.replace(SMALL, disc_optimizer="adamw"), **rates, weight_decay_disc=0.3).disc
         params = np.array([1.0, -2.0, 3.0])
         (without,), (moved,) = (updates(each, [FIRST], params) for each in (plain, decayed))
         np.testing.assert_allclose(moved, without - 0.05 * 0.3 * params, rtol=1e-5)

@@ -42,7 +42,7 @@ def squares(gradient: np.ndarray) -> np.ndarray:
     return np.sum(gradient**2, axis=1)
 
 
-# Independently of gandyn/gan/penalties.py: from the input gradients (B, 2) at x, where real = fake = x, and the parameters.
+# Independently of gandyn/gan/penalties.py: from the input gradients (B, 2) at x = real = fake, and the parameters.
 FORMULAS = {
     "r1": lambda gradient, params: 0.5 * np.mean(squares(gradient)),
     "r2": lambda gradient, params: 0.5 * np.mean(squares(gradient)),
@@ -157,7 +157,7 @@ class TestConventions:
         x = jnp.zeros((4, 2))
         for slope, want in ((1.0, below), (3.0, 0.0), (7.0, 16.0)):
             disc = lambda x, slope=slope: slope * x[:, 0]  # noqa: E731
-            value = of(name, disc, [], x, x, **{f"{name}_norm": 3.0})
+            value = of(name, disc, [], x, x, 0, 1.0, True, **{f"{name}_norm": 3.0})
             assert float(value) == pytest.approx(want, abs=1e-5)
 
     def test_wgan_gp_with_a_norm_of_zero_is_zero_centred(self):
@@ -299,7 +299,9 @@ class TestLecam:
         penalty = PENALTIES["lecam"]
         assert penalty.term is not None
         logits = jnp.asarray([1.0, -2.0, 0.5, 4.0])
-        there = at(lambda x: x[:, 0], [], jnp.zeros((4, 2)), jnp.zeros((4, 2)), memory=(jnp.float32(0.7), jnp.float32(-1.0)))
+        there = at(
+            lambda x: x[:, 0], [], jnp.zeros((4, 2)), jnp.zeros((4, 2)), memory=(jnp.float32(0.7), jnp.float32(-1.0))
+        )
         term, numbers = penalty.term, penalty.defaults.replace(lecam_weight=3.0)
         slope = jax.grad(lambda s: term(there._replace(real_logits=s, fake_logits=jnp.zeros(4)), numbers))(logits)
         np.testing.assert_allclose(slope, 2 * 3 / 4 * (np.asarray(logits) + 1), rtol=1e-6)

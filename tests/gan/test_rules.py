@@ -18,7 +18,7 @@ from gandyn.gan import targets
 from gandyn.gan.config import Config
 from gandyn.gan.game import Game, make_game
 from gandyn.gan.number import HParams
-from gandyn.gan.rules import RULES, replay_pool
+from gandyn.gan.rules import RULES
 from gandyn.gan.state import Players, State, Stream
 
 SMALL = Config(gen_width=8, gen_depth=1, disc_width=8, disc_depth=1, batch_size=16)
@@ -213,7 +213,8 @@ class TestStep:
     def test_each_players_rate_is_its_own(self, rule):
         """And at rates of zero nothing moves, but the step and the losses are told."""
         config = with_rule(rule)
-        for rates in ({}, {"lr_gen": 0.0}, {"lr_disc": 0.0}, {"lr_gen": 0.0, "lr_disc": 0.0}):
+        choices: list[dict[str, Any]] = [{}, {"lr_gen": 0.0}, {"lr_disc": 0.0}, {"lr_gen": 0.0, "lr_disc": 0.0}]
+        for rates in choices:
             before, after = run(config, 0, **rates), run(config, 2, **rates)
             still = {name.removeprefix("lr_") for name in rates}
             if rule == "follow_the_ridge" and "gen" not in still:

@@ -55,20 +55,24 @@ def dense(game: Game, state: State) -> Any:
     return xi, across, within, jax.grad(gen_loss, 1)(gen, disc), jax.grad(disc_loss, 1)(gen, disc)
 
 
+PENALTIES = pytest.mark.parametrize("penalties", [(), pytest.param(("r1",), marks=pytest.mark.slow)])
+
+
 @pytest.mark.parametrize("damping", [0.5, 3.0])
 class TestAgainstDenseAlgebra:
     """The blocks of J written out, and the system solved by LAPACK in float64."""
 
-    def parts(self, rule: str, loss: str, damping: float) -> Any:
-        config = dataclasses.replace(SMALL, rule=rule, loss=loss, penalties=("r1",))
-        numbers = {"lr_gen": 0.5, "lr_disc": 0.25, "r1_weight": 0.3, "damping": damping}
+    def parts(self, rule: str, loss: str, damping: float, penalties: tuple[str, ...] = ()) -> Any:
+        config = dataclasses.replace(SMALL, rule=rule, loss=loss, penalties=penalties)
+        numbers = {"lr_gen": 0.5, "lr_disc": 0.25, "damping": damping} | {f"{name}_weight": 0.3 for name in penalties}
         game = make_game(RING, config, HParams(**numbers))
         state = init(game, jax.random.key(0, impl="threefry2x32"))
         found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), dense(game, state))
         return moves(game, state), *found
 
-    def test_follow_the_ridge(self, damping):
-        parts = self.parts("follow_the_ridge", "non_saturating", damping)
+    @PENALTIES
+    def test_follow_the_ridge(self, damping, penalties):
+        parts = self.parts("follow_the_ridge", "non_saturating", damping, penalties)
         move, (xi_gen, xi_disc), across, within, _, _ = parts
         np.testing.assert_allclose(move.gen, -0.5 * xi_gen, rtol=1e-4, atol=1e-6)
         followed = np.linalg.solve(within + damping * np.eye(len(within)), across @ xi_gen)
@@ -76,9 +80,10 @@ class TestAgainstDenseAlgebra:
         assert np.abs(0.5 * followed).max() > 1e-3
         np.testing.assert_allclose(move.disc, want, atol=2e-4 * np.abs(want).max())
 
-    @pytest.mark.parametrize("loss", ["non_saturating", "minimax"])
-    def test_stackelberg(self, damping, loss):
-        move, (xi_gen, xi_disc), across, within, of_gen, of_disc = self.parts("stackelberg", loss, damping)
+    @PENALTIES
+    @pytest.mark.parametrize("loss", [pytest.param("non_saturating", marks=pytest.mark.slow), "minimax"])
+    def test_stackelberg(self, damping, loss, penalties):
+        move, (xi_gen, xi_disc), across, within, of_gen, of_disc = self.parts("stackelberg", loss, damping, penalties)
         np.testing.assert_allclose(move.disc, -0.25 * xi_disc, rtol=1e-4, atol=1e-6)
         # In the zero-sum game D's parameters move all of V.
         moved = -of_disc if loss == "minimax" else of_gen

@@ -35,7 +35,7 @@ def new_key(seed: int = 0) -> jax.Array:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-def game_of(config: Config, target: Target = ORIGIN, **numbers: float) -> Game:
+def game_of(config: Config, target: Target = ORIGIN, /, **numbers: float) -> Game:
     """With traced numbers; `rate` is both players' learning rate."""
     if "rate" in numbers:
         rate = numbers.pop("rate")

@@ -335,8 +335,8 @@ def test_rotation_share():
 @pytest.mark.slow
 def test_rotation_share_by_probes():
     game, state, batch = middle()
-    jacobian = dense(game, state, batch)
-    want = np.sum((jacobian - jacobian.T) ** 2) / (4 * np.sum(jacobian**2))
+    matrix = dense(game, state, batch)
+    want = np.sum((matrix - matrix.T) ** 2) / (4 * np.sum(matrix**2))
     one = lambda key: jacobian.rotation_share(game, state, batch, key, num_probes=64)  # noqa: E731
     got = np.asarray(jax.jit(lambda key: jax.lax.map(one, jax.random.split(key, 16)))(new_key(8)))
     assert abs(got.mean() - want) < 4 * got.std(ddof=1) / 4

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import haste
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from measuring import AFFINE, IDENTITY, NORMAL, affine, measured, start, state_of, traced
 
 import gandyn
@@ -96,8 +99,10 @@ class TestTaking:
 
 
 @functools.cache
-def everything(extra: tuple[Measurement, ...], deep: bool) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """After three steps all that is measured, compiled as it is used."""
+def everything(
+    extra: tuple[Measurement, ...], deep: bool, compiler: Callable
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """All that is measured after three steps."""
     game = make_game(RING, dataclasses.replace(SMALL, gen_average="ema", track_path=True))
     names = QUICK.deep if deep else QUICK.measurements
     options = dataclasses.replace(QUICK, **{"deep" if deep else "measurements": (*names, *extra)})
@@ -105,17 +110,26 @@ def everything(extra: tuple[Measurement, ...], deep: bool) -> tuple[dict[str, fl
     past = Past(state.params, state.params)
     for _ in range(3):
         state = _step(traced(game), state)
-    return measured(game, state, options, deep, past, compiler=jax.jit)
+    return measured(game, state, options, deep, past, compiler)
 
 
 _step = haste.jit(step)
 NAMED = Measurement("aaa", {"aaa": {}}, lambda view, key: {"aaa": jnp.mean(view.real)})  # before all others, and "all"
 
 
-@pytest.mark.parametrize(("extra", "deep"), [((SPREAD,), False), ((SPREAD, NAMED, ON_HOST), True)])
-def test_another_measurement_moves_no_number(extra, deep):
+@pytest.mark.parametrize(
+    ("extra", "deep", "compiler"),
+    [
+        ((SPREAD,), False, haste.jit),
+        # As programs are compiled in use.
+        pytest.param((SPREAD,), False, jax.jit, marks=pytest.mark.slow),
+        pytest.param((SPREAD, NAMED, ON_HOST), True, jax.jit, marks=pytest.mark.slow),
+    ],
+)
+def test_another_measurement_moves_no_number(extra, deep, compiler):
     """To the bit, whatever it draws, shares and reads."""
-    (plain, plain_fields), (both, both_fields) = everything((), deep), everything(extra, deep)
+    plain, plain_fields = everything((), deep, compiler)
+    both, both_fields = everything(extra, deep, compiler)
     assert both.keys() - plain.keys() == {"spread"} | ({"aaa", "width", "median"} if deep else set())
     for name, value in plain.items():
         np.testing.assert_array_equal(both[name], value, err_msg=name)
@@ -210,6 +224,7 @@ def test_what_is_not_as_declared_is_refused(case):
     [
         (lambda: mine(name="my own"), "measurement: got the name 'my own'"),
         (lambda: mine(metrics={"mine": {"units": 1}}), "measurement 'mine': 'mine': got {'units': 1}; allowed: texts"),
+        (lambda: mine(reads="nets"), "reads: got 'nets'; allowed: networks, objectives, all"),
         (
             lambda: mine(metrics={"mine": {"failed": "nothing"}}),
             "measurement 'mine': mine: got failed='nothing'; allowed: a number as text",
@@ -229,9 +244,16 @@ def test_refusals(wrong, message):
     assert message in str(caught.value)
 
 
-def test_two_that_record_one_metric_are_refused_before_anything_runs():
-    options = dataclasses.replace(QUICK, measurements=(mine(), mine(name="other")))
-    with pytest.raises(ValueError, match="measurement 'other': mine: another measurement records it, too"):
+@pytest.mark.parametrize(
+    ("often", "deep", "message"),
+    [
+        ((mine(), mine(name="other")), (), "measurement 'other': mine: another measurement records it, too"),
+        ((mine(),), (mine(name="other"),), "deep: mine: a measurement that is taken often records it, too"),
+    ],
+)
+def test_two_that_record_one_metric_are_refused_before_anything_runs(often, deep, message):
+    options = dataclasses.replace(QUICK, measurements=often, deep=deep)
+    with pytest.raises(ValueError, match=message):
         gandyn.run(RING, SMALL, num_steps=2, measure_every=1, measure_config=options, progress=False)
 
 
@@ -262,23 +284,36 @@ def test_out_of_the_plane_densities_transport_and_quality_are_absent():
     assert not {"mmd", "frechet", "knn_recall"} & deep
 
 
-def test_points_in_space_train_and_are_measured():
-    """V against independent samples; losses, value, coverage, gradients and the way: recorded and finite."""
-    config, options = dataclasses.replace(SMALL, latent_dim=3), dataclasses.replace(QUICK, keep_samples=5)
+def train_in_space(deep: tuple[str | Measurement, ...], out: Path | None = None) -> xr.Dataset:
+    config = dataclasses.replace(SMALL, latent_dim=3)
+    options = dataclasses.replace(QUICK, deep=deep, keep_samples=5)
     with haste.everywhere():
-        results = gandyn.run(
-            SPACE, config, seeds=[0, 1], num_steps=4, measure_every=2, deep_every=4, measure_config=options,
-            progress=False,
+        return gandyn.run(
+            SPACE, config, seeds=[0, 1], num_steps=4, measure_every=2, deep_every=4 if deep else 0,
+            measure_config=options, progress=False, out=out,
         )  # fmt: skip
+
+
+def test_points_in_space_train_and_are_measured():
+    results = train_in_space(())
     for name in ("loss_disc", "loss_gen"):
         assert np.isfinite(results[name].values[:, 1:]).all()
     for name in ("value", "value_se", "modes", "high_quality"):
         assert np.isfinite(results[name]).all(), name
+    assert "jsd" not in results
+    assert results.samples.dims == ("run", "step", "sample", "coordinate")
+    assert results.samples.shape == (2, 3, 5, 3)
+    assert results.target_means.shape == (2, 2, 3)
+
+
+@pytest.mark.slow
+def test_points_in_space_in_depth_and_in_a_report(tmp_path):
+    results = train_in_space(QUICK.deep, tmp_path / "space")
     for name in ("grad_norm_gen", "path_norm"):
         assert np.isfinite(results[name].values[:, [0, 2]]).all(), name
-    assert "jsd" not in results
     assert "w1" not in results
-    assert results.samples.shape == (2, 3, 5, 3)
+    gandyn.report.write(gandyn.open_results(tmp_path / "space"), tmp_path / "page.html")
+    assert "<svg" in (tmp_path / "page.html").read_text()
 
 
 def test_value_in_space():

@@ -5,12 +5,13 @@ draws from its own streams of randomness and changes nothing in training. It alw
 """
 
 from gandyn.truth.measure.measurement import FieldSpec, HostView, Measurement, Subject, axes_of_points
-from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, check
+from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig
 from gandyn.truth.measure.taking import (
     Measured,
     Plan,
     axes_of,
     bits_of,
+    check,
     fields_of,
     host_metrics,
     loss_index,

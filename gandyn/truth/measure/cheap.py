@@ -54,7 +54,7 @@ _COVERAGE_METRICS: dict[str, Attributes] = {
     "mode_tv": {"long_name": "total variation over modes", "units": "1"} | _ALL,
     "reverse_kl": {"long_name": "reverse KL over nearest modes", "units": "nat"},
 }
-_OF_WHOM = {"": "", "_real": "real samples", "_average": "G's average"}
+_OF_WHOM = {"_real": "real samples", "_average": "G's average"}
 
 
 def _losses(view: View, key: jax.Array) -> Mapping[str, Any]:

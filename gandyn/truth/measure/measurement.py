@@ -4,12 +4,17 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from gandyn import checks
 from gandyn.gan.config import Config
 from gandyn.gan.game import Game
 
 Attributes = Mapping[str, str]
 """Of a metric: `long_name`, `units`; where there is one, `convention`; and `failed`, the value that a failed run counts
 as in statistics, where it counts as one."""
+
+
+READS = ("networks", "objectives", "all")
+"""How much of a GAN a measurement may read, from the least on."""
 
 
 class FieldSpec(NamedTuple):
@@ -107,6 +112,7 @@ class Measurement:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ValueError(f"measurement: got the name {self.name!r:.200}; allowed: a name such as 'spread'")
+        checks.choice("reads", self.reads, READS)
         if not callable(self.metrics):
             self._check(self.metrics)
 

@@ -149,12 +149,3 @@ def _ordered(field: str, given: Any) -> tuple[str | Measurement, ...]:
 
 
 _RESERVED = ("losses", "samples", "surface")
-
-
-def check(game: Any, options: MeasureConfig) -> None:
-    """Raises ValueError for what a GAN and its measuring each allow alone but not together."""
-    if options.keep_surface and game.judges_batches:
-        raise ValueError(
-            f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch "
-            "around it: 0"
-        )

@@ -12,7 +12,7 @@ from gandyn.gan.config import Config
 from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State, Stream
 from gandyn.truth.measure import cheap
-from gandyn.truth.measure.measurement import Attributes, FieldSpec, HostView, Measurement, Subject
+from gandyn.truth.measure.measurement import READS, Attributes, FieldSpec, HostView, Measurement, Subject
 from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, of_names
 from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Blurs, Past, View, losses_of, node_bits
 
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     @property
     def reads(self) -> str:
         """The most that any of them reads."""
-        return max((one.reads for one in self.measurements), key=tuple(_NOT_READ).index)
+        return max((one.reads for one in self.measurements), key=READS.index, default=READS[0])
 
 
 def plan_of(options: MeasureConfig, target: Any, deep: bool) -> Plan:
@@ -115,6 +115,20 @@ def axes_of(plan: Plan, game: Game) -> dict[str, list]:
         if one.fields_of(Subject(game, plan.options)):
             axes |= {name: list(values) for name, values in one.axes(plan.options).items()}
     return axes
+
+
+def check(game: Game, options: MeasureConfig) -> None:
+    """Raises ValueError for what a GAN and its measuring each allow alone but not together."""
+    if options.keep_surface and game.judges_batches:
+        raise ValueError(
+            f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch "
+            "around it: 0"
+        )
+    plans = (plan_of(options, game.target, deep) for deep in (False, True))
+    often, in_depth = ({**metrics_of(plan, game), **fields_of(plan, game)} for plan in plans)
+    if often.keys() & in_depth.keys():
+        names = ", ".join(sorted(often.keys() & in_depth.keys()))
+        raise ValueError(f"deep: {names}: a measurement that is taken often records it, too")
 
 
 # ---- what is shared
