@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import haste
@@ -74,7 +75,8 @@ PLAYED = (
 )  # fmt: skip
 ALONE = (
     *(name for name in PARTS if name.startswith(("loss ", "penalty ", "optimizer ", "network "))),
-    "rule alternating", "rule extragradient", "rule replay pool", "target ring", "target checkerboard", "measurement value",
+    "rule alternating", "rule extragradient", "rule replay pool", "target ring", "target checkerboard",
+    "measurement value",
 )  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def test_all_failures_are_told_at_once():
 
 @pytest.mark.parametrize("part", ["hinge", networks.Discriminator, 3, None, lambda x: x])
 def test_what_is_no_part(part):
-    with pytest.raises(ValueError, match="part: got .*; allowed: a Loss, Penalty, Rule, "):
+    with pytest.raises(ValueError, match=r"part: got .*; allowed: a Loss, Penalty, Rule, "):
         check(part)
 
 
@@ -335,9 +337,9 @@ def spread(**fields) -> gandyn.Measurement:
     ("part", "name", "message"),
     [
         (
-            spread(compute=lambda view, key: {"spreads": jnp.std(view.fake)}),
+            spread(compute=lambda view, key: {"spread": jnp.std(view.fake), "mean": jnp.mean(view.fake)}),
             "returns what it declares",
-            "measurement 'spread': compute gave spreads; declared: spread",
+            "measurement 'spread': mean: computed, but not declared",
         ),
         (
             spread(compute=lambda view, key: {"spread": jnp.std(view.fake, axis=0)}),
@@ -363,7 +365,7 @@ def test_a_measurement_that_reads_more_than_it_says():
 class Square:
     """Uniform on a square, if it is right."""
 
-    half: np.ndarray = dataclasses.field(default_factory=lambda: np.float32(1.5))
+    half: Any = dataclasses.field(default_factory=lambda: np.float32(1.5))
     wrong: str = ""
     event_shape = (2,)
     num_uniforms = 2

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gandyn.gan import targets
-from gandyn.gan.config import Config, complete, rule_of
+from gandyn.gan.config import Config, rule_of
 from gandyn.gan.game import Game, make_game
 from gandyn.gan.number import HParams, Number
 from gandyn.gan.state import State
@@ -60,7 +60,6 @@ class Context(NamedTuple):
         }
         target = targets.ring(4) if self.target is None else self.target
         game = make_game(target, Config(**small | self.fields), self.hparams)
-        check_game(game)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), game)
 
 
@@ -95,8 +94,8 @@ def check_abstractly(suite: Suite, context: Context) -> bool:
 
 def _builds(context: Context) -> None:
     game = context.game()
-    state = jax.eval_shape(init, game, run_key())
-    _assert_float32(state)
+    check_game(game)
+    _assert_float32(jax.eval_shape(init, game, run_key()))
 
 
 def _assert_float32(tree: Any) -> None:
@@ -150,7 +149,7 @@ _numbers = itertools.count()
 def _program() -> Any:
     """`_advance` under jit, which may be traced once."""
     # chex counts by a function's name and place: a name of its own makes each program's count its own.
-    counted = functools.wraps(_advance)(lambda *arguments: _advance(*arguments))
+    counted: Any = functools.wraps(_advance)(lambda games, states, num_steps: _advance(games, states, num_steps))
     counted.__name__ = f"advance_{next(_numbers)}"
     return jax.jit(chex.assert_max_traces(counted, n=1))
 

@@ -327,7 +327,7 @@ def _abstract_output(module: nn.Module, shape: tuple[int, ...], context: Context
     classes = context.fields.get("num_classes", 0)
 
     def applied(key: jax.Array, x: jax.Array, labels: jax.Array) -> Any:
-        given = {"labels": labels} if classes and "labels" in networks.accepted(type(module)) else {}
+        given: dict[str, Any] = {"labels": labels} if classes and "labels" in networks.accepted(type(module)) else {}
         return module.init_with_output(key, x, **given)[0]
 
     try:
@@ -403,8 +403,8 @@ def _couples(played: _Played) -> str:
     seen = bool(jnp.max(apart) > 1e-6)
     if seen and not played.declared:
         raise AssertionError(
-            "couples: an output in training depends on another sample of the batch, which `couples` denies (or NaN does "
-            "not show; then declare couples = True)"
+            "couples: an output in training depends on another sample of the batch, which `couples` denies (or NaN "
+            "does not show; then declare couples = True)"
         )
     if not played.declared:
         alone = jnp.concatenate([played.call(one[None], False) for one in played.input]) if not played.classes else None

@@ -1,5 +1,6 @@
 """`check`: which checks a part of each kind goes through."""
 
+import functools
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from gandyn.gan.optimizers import Optimizer
 from gandyn.gan.penalties import Penalty
 from gandyn.gan.rules import Rule
 from gandyn.sweeps import parts
+from gandyn.sweeps.fingerprints import fingerprint
 from gandyn.testing import densities, measuring, playing, pure
 from gandyn.testing.playing import Context
 from gandyn.testing.report import Report, Suite
@@ -56,7 +58,7 @@ def check(
     kind, name, of_kind = _kind_of(part, player)
     suite, context = Suite(kind, name, without), Context(target, hparams, dict(fields))
     of_kind(suite, part, context, play)
-    suite.run("fingerprint", _fingerprint, parts.Part(kind, name, part))
+    suite.run("fingerprint", _fingerprint, kind, part)
     report = suite.report()
     if raises and report.failures:
         lines = "\n".join(f"  {failed.name}: {failed.detail}" for failed in report.failures)
@@ -64,25 +66,25 @@ def check(
     return report
 
 
-def _kind_of(part: Any, player: str | None) -> tuple[str, str, Callable[[Suite, Any, Context, bool], None]]:
+def _kind_of(part: Any, player: str | None) -> tuple[str, str, Callable[..., None]]:
     """Kind, name, and the checks of the kind."""
     for own, kind, of_kind in _KINDS:
         if isinstance(part, own):
             return kind, part.name, of_kind
     if isinstance(part, nn.Module):
-        return "network", type(part).__name__, lambda *arguments: _of_network(*arguments, player)
+        return "network", type(part).__name__, functools.partial(_of_network, player=player)
     if not isinstance(part, type) and (hasattr(part, "log_prob") or hasattr(part, "transform")):
         named = getattr(part, "made", None) is not None and not densities.lacking(part)
         return "target", parts.target_name(part) if named else type(part).__name__, _of_target
     raise ValueError(
-        f"part: got {part!r:.200}; allowed: a Loss, Penalty, Rule, Optimizer or Measurement, a target, or an instance of "
-        "a flax.linen module"
+        f"part: got {part!r:.200}; allowed: a Loss, Penalty, Rule, Optimizer or Measurement, a target, or an instance "
+        "of a flax.linen module"
     )
 
 
-def _fingerprint(part: parts.Part) -> str:
+def _fingerprint(kind: str, part: Any) -> str:
     """What a results folder tells a part by is the same each time."""
-    first, second = parts.fingerprint(part), parts.fingerprint(part)
+    first, second = fingerprint(kind, part), fingerprint(kind, part)
     if first != second:
         raise AssertionError(f"got {first}, then {second}: it traces to another program each time (a random constant?)")
     return first

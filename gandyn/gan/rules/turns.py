@@ -89,11 +89,9 @@ def replay_pool(size: int = 1024) -> Rule:
 
     def step(game: Any, state: Any, key: jax.Array) -> Any:
         disc_key, gen_key, old_key, place_key, first_key = jax.random.split(key, 5)
-
-        def filled() -> jax.Array:
-            latents = game.latents(sampling.uniform(first_key, (size, game.config.latent_dim)))
-            return game.generate(state.variables.gen, latents)
-
+        # Drawn outside of the branch: under vmap both are taken, and the checker of keys takes that for a second use.
+        first = game.latents(sampling.uniform(first_key, (size, game.config.latent_dim)))
+        filled = lambda: game.generate(state.variables.gen, first)  # noqa: E731
         pool = jax.lax.cond(state.step == 0, filled, lambda: state.memory)
         batch = game.draw(state, disc_key)
         fresh = game.generate(state.variables.gen, batch.pairs.latents)
