@@ -211,7 +211,7 @@ def test_a_loss_that_branches_on_a_number():
 
     detail = failure(loss(disc=disc, numbers=GAMMA), "values", play=False)
     assert "asks for the value of what is traced (an `if`, a `float(...)`)" in detail
-    assert "test_conformity.py, line" in detail
+    assert "test_testing.py, line" in detail
 
 
 def push(**fields) -> gandyn.Penalty:
