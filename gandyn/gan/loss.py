@@ -69,6 +69,9 @@ class Loss:
     unbounded: bool = False
     aux: bool = False
 
+    def __repr__(self) -> str:
+        return f"Loss({self.name!r})"
+
     @property
     def defaults(self) -> HParams:
         """Its numbers' defaults."""

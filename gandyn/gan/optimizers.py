@@ -30,6 +30,9 @@ class Optimizer:
     reference: str = ""
     optimistic: bool = False
 
+    def __repr__(self) -> str:
+        return f"Optimizer({self.name!r})"
+
 
 _BETA1 = Number(0.5, -1, 1, above=True, below=True, text="decay of the first moment; momentum")
 _BETA2 = Number(0.999, 0, 1, below=True, text="decay of the second moment")

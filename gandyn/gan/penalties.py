@@ -65,6 +65,9 @@ class Penalty:
     remember: Callable[[At, HParams], Any] | None = None
     reference: str = ""
 
+    def __repr__(self) -> str:
+        return f"Penalty({self.name!r})"
+
     def __post_init__(self) -> None:
         if self.term is None and self.project is None:
             raise ValueError(f"penalty {self.name!r}: got neither term nor project; allowed: one of them, or both")

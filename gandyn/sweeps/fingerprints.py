@@ -198,7 +198,8 @@ def _of_network(module: nn.Module) -> list[Any]:
     labels = {"labels": jnp.zeros(4, jnp.int32)} if "labels" in accepted else {}
 
     def applied(train: dict[str, bool], key: jax.Array, x: jax.Array) -> Any:
-        return module.init_with_output(key, x, **labels, **train)
+        given: Any = labels | train
+        return module.init_with_output(key, x, **given)
 
     # Whether it is G's or D's, and of what points, it need not know: of two numbers it can be both.
     modes: list[dict[str, bool]] = [{"train": False}, {"train": True}] if "train" in accepted else [{}]
@@ -215,7 +216,7 @@ def _of_measurement(one: Measurement) -> list[Any]:
     plan = measure.plan_of(options, game.target, deep=True)
     state = jax.eval_shape(init, game, _key())
     past = measure.Past(state.params, state.params)
-    bits = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
+    bits: Any = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
 
     def taken(state: Any, past: Any) -> Any:
         return measure.measure(plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), bits)

@@ -270,15 +270,13 @@ class TestOwnParts:
             def __call__(self, x):
                 return x[:, 0]
 
-        with pytest.raises(
-            ValueError, match=r"(?s)disc: got .*; allowed: a module whose fields are hashable \(.*unhash"
-        ):
+        with pytest.raises(ValueError, match=r"(?s)disc: got .*; allowed: a module whose fields are hashable \(.*hash"):
             Config(disc=Listed(widths=jnp.ones(2)))
-        with pytest.raises(ValueError, match=r"gen: got .*; allowed: a module whose fields are hashable"):
+        with pytest.raises(ValueError, match=r"(?s)gen: got .*; allowed: a module whose fields are hashable"):
             Config(gen=Listed(widths=np.ones(2)))
+        with pytest.raises(ValueError, match=r"(?s)disc: got .*; allowed: a module whose fields are hashable"):
+            Config(disc=Listed(widths=[4, 4]))
         assert hash(Config(disc=Listed(widths=(4, 4))))
-        # Lists are tuples to Linen, and so no trouble.
-        assert Config(disc=Listed(widths=[4, 4])) == Config(disc=Listed(widths=(4, 4)))
 
     @pytest.mark.parametrize("given", [Affine, "mlp", 3, lambda x: x])
     def test_what_is_no_module_is_refused(self, given):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import gandyn
 from gandyn import cli
 from gandyn.results import manifest, status
-from gandyn.sweeps import parts, runner, sweep, sweep_file
+from gandyn.sweeps import parts, records, runner, sweep, sweep_file
 from gandyn.sweeps.fingerprints import fingerprint
 from gandyn.sweeps.folders import MissingPartsError
 
@@ -266,11 +267,35 @@ def sweep_of(mine: Any, **fields: Any) -> sweep.Sweep:
                        measure_config=measured)  # fmt: skip
 
 
+class Compiled(logging.Handler):
+    """Counts the programs over runs that are compiled meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        self.count += "Finished XLA compilation" in message and "everywhere" in message
+
+    def __enter__(self) -> "Compiled":
+        self._logging = jax.log_compiles()
+        self._logging.__enter__()
+        logging.getLogger("jax").addHandler(self)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        logging.getLogger("jax").removeHandler(self)
+        self._logging.__exit__(*error)
+
+
 @pytest.fixture(scope="module")
 def whole(mine, tmp_path_factory) -> Path:
-    """The folder of a sweep with a part of every kind."""
+    """The folder of a sweep with a part of every kind, over a number of one's own: it compiles once."""
     folder = tmp_path_factory.mktemp("parts") / "whole"
-    gandyn.run_sweep(sweep_of(mine), folder, progress=False)
+    with Compiled() as compiled:
+        gandyn.run_sweep(sweep_of(mine), folder, progress=False)
+    assert compiled.count == 4  # init, advance, measure, measure in depth
     return folder
 
 
@@ -476,29 +501,41 @@ def test_what_is_no_part_is_refused():
             parts.collect([value])
 
 
-def test_a_sweep_over_networks(mine, tmp_path):
+@pytest.fixture
+def of_networks(mine) -> sweep.Sweep:
     settings = sweep.expand(
         {"gen_width": 4, "gen_depth": 1, "batch_size": 8, "num_modes": 4, "std": 0.1},
         sweep.product(disc=[mine.MyDisc(8), mine.MyDisc(16)]),
     )
-    assert [setting.recipe for setting in settings] == ["disc=MyDisc(width=8)", "disc=MyDisc(width=16)"]
     measured = gandyn.MeasureConfig(measurements=("value",), num_nodes=16, num_density_nodes=64)
-    planned = sweep.Sweep(settings, [0], 2, 1, measure_config=measured)
+    return sweep.Sweep(settings, [0], 2, 1, measure_config=measured)
+
+
+def test_a_product_over_networks(of_networks, mine):
+    assert [setting.recipe for setting in of_networks.settings] == ["disc=MyDisc(width=8)", "disc=MyDisc(width=16)"]
+    recorded = parts.record(of_networks.parts)
+    assert [entry["fields"] for entry in recorded] == [{"width": 8}, {"width": 16}]
+    # Their class makes both again; objects are all to be there.
+    text, configs = sweep_file.text(of_networks), [setting.config for setting in of_networks.settings]
+    for given in ([mine.MyDisc], [mine.MyDisc(16), mine.MyDisc(8)]):
+        using = parts.collect(given)
+        assert parts.missing(recorded, using) == []
+        assert [setting.config for setting in sweep_file.parse(text, using).settings] == configs
+    assert parts.missing(recorded, parts.collect([mine.MyDisc(8)])) == ['network MyDisc{"width": 16}']
+
+
+@pytest.mark.slow
+def test_a_sweep_over_networks(of_networks, mine, tmp_path):
     out = tmp_path / "out"
-    results = gandyn.run_sweep(planned, out, progress=False)
+    results = gandyn.run_sweep(of_networks, out, progress=False)
     assert results.disc.values.tolist() == ["MyDisc(width=8)", "MyDisc(width=16)"]
-    assert [entry["fields"] for entry in manifest.read(out)["parts"]] == [{"width": 8}, {"width": 16}]
-    # By their class, which makes both again; one of them alone is not enough.
-    again = sweep_file.parse(manifest.read(out)["configuration"], parts.collect([mine.MyDisc]))
-    assert [setting.config for setting in again.settings] == [setting.config for setting in settings]
     assert gandyn.replay(out, 1, using=[mine.MyDisc], progress=False).differences == {}
     with pytest.raises(MissingPartsError, match=r'network MyDisc\{"width": 16\}'):
         gandyn.replay(out, 1, using=[mine.MyDisc(8)], progress=False)
-    both = sweep_file.parse(manifest.read(out)["configuration"], parts.collect([mine.MyDisc(16), mine.MyDisc(8)]))
-    assert [setting.config for setting in both.settings] == [setting.config for setting in settings]
 
 
-def test_a_sweep_over_a_number_of_ones_own_compiles_once(mine, caplog):
+@pytest.mark.slow
+def test_another_sweep_over_a_number_of_ones_own_compiles_nothing(mine):
     config = gandyn.Config(loss=mine.mine, gen_width=4, disc_width=4, batch_size=12)  # as no other test has
     options: dict[str, Any] = {
         "seeds": [0], "num_steps": 2, "measure_every": 1, "measurements": ["value"], "progress": False,
@@ -506,14 +543,12 @@ def test_a_sweep_over_a_number_of_ones_own_compiles_once(mine, caplog):
     }  # fmt: skip
 
     def compiled(gammas: list[float]) -> int:
-        caplog.clear()
         hparams = [gandyn.HParams(gamma=gamma) for gamma in gammas]
-        with jax.log_compiles(), caplog.at_level("WARNING"):
+        with Compiled() as found:
             results = gandyn.run(gandyn.targets.ring(4, std=0.1), config, hparams, **options)
         assert results.gamma.values.tolist() == gammas
         assert len({value.tobytes() for value in results.loss_disc.values}) == len(gammas)
-        messages = [record.getMessage() for record in caplog.records]
-        return sum("Finished XLA compilation" in message and "everywhere" in message for message in messages)
+        return found.count
 
     assert compiled([0.0, 0.25, 0.5]) == 3  # init, advance, measure
     assert compiled([0.125, 1.0, 3.0]) == 0
@@ -534,24 +569,36 @@ def test_numbers_of_ones_own_are_checked_like_any_others(mine):
 
 # ---- targets
 
+TINY = {"gen_width": 4, "disc_width": 4, "gen_depth": 1, "disc_depth": 1, "batch_size": 8}
 
-def test_targets_are_recorded_by_kind_and_numbers(tmp_path):
+
+def test_targets_are_recorded_by_kind_and_numbers():
     """A number of a target is a coordinate like any other; its arrays are not written down."""
-    small = {"num_modes": 4, "gen_width": 4, "disc_width": 4, "gen_depth": 1, "disc_depth": 1, "batch_size": 8}
-    settings = sweep.expand(small, sweep.product(radius=[0.975, 1.0]))
+    settings = sweep.expand({"num_modes": 4, **TINY}, sweep.product(radius=[0.75, 1.0, 1.5]))
+    planned = sweep.Sweep(settings, [0], 2, 1)
+    groups = sweep.plan((setting, 0) for setting in planned.settings)
+    (spec,) = (records.group_spec(group, planned.steps, planned.measured) for group in groups)
+    assert spec.coords["radius"] == [0.75, 1.0, 1.5]
+    assert spec.coords["target"] == ["ring"] * 3
+    assert planned.parts == []
+    text = sweep_file.text(planned)
+    assert 'target = "ring"' in text
+    assert "means" not in text
+    assert "radius = 0.75" in text
+    for old, new in zip(settings, sweep_file.parse(text).settings, strict=True):
+        assert np.array_equal(np.asarray(old.target.means), np.asarray(new.target.means))
+        assert old.target.made == new.target.made
+
+
+@pytest.mark.slow
+def test_a_sweep_over_a_number_of_the_target(tmp_path):
+    settings = sweep.expand({"num_modes": 4, **TINY}, sweep.product(radius=[0.5, 1.0]))
     measured = gandyn.MeasureConfig(measurements=("value",), num_nodes=16, num_density_nodes=64)
     out = tmp_path / "out"
     results = gandyn.run_sweep(sweep.Sweep(settings, [0], 2, 1, measure_config=measured), out, progress=False)
-    assert results.radius.values.tolist() == [0.975, 1.0]
-    text = manifest.read(out)["configuration"]
-    assert 'target = "ring"' in text
-    assert "means" not in text
-    assert "radius = 0.975" in text
-    assert manifest.read(out)["parts"] == []
-    assert len(manifest.read(out)["groups"]) == 1  # one program, whatever the radius
-    again = sweep_file.parse(text)
-    for old, new in zip(settings, again.settings, strict=True):
-        assert np.array_equal(np.asarray(old.target.means), np.asarray(new.target.means))
+    assert results.radius.values.tolist() == [0.5, 1.0]
+    assert "means" not in manifest.read(out)["configuration"]
+    assert gandyn.replay(out, 1, progress=False).differences == {}
 
 
 def test_a_target_of_ones_own_is_recorded_by_its_name_and_fingerprint(mine, tmp_path):

@@ -1,5 +1,7 @@
 """States out of results folders, to the bit; and runs that start from them."""
 
+# pyright: reportArgumentType=false
+
 import contextlib
 import dataclasses
 import json
@@ -299,6 +301,7 @@ def test_a_new_sweep_in_its_place_starts_afresh(started, whole, tmp_path):
     np.testing.assert_array_equal(again.value.values, gandyn.open_results(whole).value.values)
 
 
+@pytest.mark.slow
 def test_another_game_may_start_from_the_same_players(whole):
     """Loss, penalties, rule, optimizers, averages and rates may be others: the networks are what must fit."""
     other = dataclasses.replace(

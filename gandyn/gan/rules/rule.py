@@ -32,6 +32,9 @@ class Rule:
     optimistic: bool = False
     reference: str = ""
 
+    def __repr__(self) -> str:
+        return f"Rule({self.name!r})"
+
     @property
     def defaults(self) -> HParams:
         """Its numbers' defaults."""

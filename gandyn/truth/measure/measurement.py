@@ -109,6 +109,9 @@ class Measurement:
     needs_past: bool = False
     text: str = ""
 
+    def __repr__(self) -> str:
+        return f"Measurement({self.name!r})"
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ValueError(f"measurement: got the name {self.name!r:.200}; allowed: a name such as 'spread'")
