@@ -816,7 +816,7 @@ def measuring(report: Report, repeats: int) -> dict[int, float]:
             )
     for width, (train, measured) in times.items():
         shares[width] = float(np.median(measured / train))
-        ms = [1e3 * float(np.median(t)) / num_runs for t in (train, measure)]
+        ms = [1e3 * float(np.median(t)) / num_runs for t in (train, measured)]
         rows.append([str(width), f"{ms[0]:.1f}", f"{ms[1]:.1f}", f"{shares[width]:.0%}"])
     report.text(f"R = {num_runs}, `MeasureConfig()`, ms per run with all devices busy.", "")
     report.table(["width", f"train {STEPS_PER_MEASUREMENT} steps", "measure once", "measure / train"], rows)
