@@ -43,7 +43,7 @@ def run(config: gandyn.Config = CONFIG, **given: Any):
         "measure_config": FAST,
         "progress": False,
     }
-    return gandyn.run(RING, config, **(defaults | {"hparams": HPARAMS} | given))
+    return gandyn.run(RING, config, **(defaults | given))
 
 
 @pytest.fixture(scope="module")
