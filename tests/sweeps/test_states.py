@@ -42,6 +42,7 @@ def run(config: gandyn.Config = CONFIG, **given: Any):
         "measure_every": 4,
         "measure_config": FAST,
         "progress": False,
+        "hparams": HPARAMS,
     }
     return gandyn.run(RING, config, **(defaults | given))
 
