@@ -585,7 +585,8 @@ def test_targets_are_recorded_by_kind_and_numbers():
     assert 'target = "ring"' in text
     assert "means" not in text
     assert "radius = 0.75" in text
-    for old, new in zip(settings, sweep_file.parse(text).settings, strict=True):
+    pairs: list[tuple[Any, Any]] = list(zip(settings, sweep_file.parse(text).settings, strict=True))
+    for old, new in pairs:
         assert np.array_equal(np.asarray(old.target.means), np.asarray(new.target.means))
         assert old.target.made == new.target.made
 

@@ -1,6 +1,7 @@
 """Presets: each is what its source says, in its numbers, and runs from the command line."""
 
 import dataclasses
+from typing import Any
 
 import haste
 import jax
@@ -16,7 +17,7 @@ from gandyn.sweeps import presets, runner, sweep_file
 from gandyn.sweeps.presets import PRESETS
 
 
-def made_of(name: str) -> tuple[gandyn.Sweep, gandyn.Setting]:
+def made_of(name: str) -> tuple[gandyn.Sweep, Any]:
     """What `gandyn run --preset NAME` would run, and its one setting."""
     sweep = sweep_file.make({"preset": name})
     (setting,) = sweep.settings

@@ -387,7 +387,7 @@ def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
     assert seen <= count < cut.sizes["step"]
     assert done[:count].all()
     if how == signal.SIGINT:
-        assert b"gandyn.interrupts.Stopped: SIGINT" in errors
+        assert b"gandyn.sweeps.interrupts.Stopped: SIGINT" in errors
     # What was measured is what an undisturbed run measures.
     whole = run(num_steps=20, seeds=range(3))
     for name in METRICS:

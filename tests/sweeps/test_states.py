@@ -38,8 +38,15 @@ HPARAMS = [gandyn.HParams(lr_gen=rate) for rate in (0.01, 0.02)]
 
 
 def run(config: gandyn.Config = CONFIG, **given: Any):
-    defaults = {"seeds": [3, 4], "num_steps": 10, "measure_every": 4, "measure_config": FAST, "progress": False}
-    return gandyn.run(RING, config, **(defaults | {"hparams": HPARAMS} | given))
+    defaults: dict[str, Any] = {
+        "seeds": [3, 4],
+        "num_steps": 10,
+        "measure_every": 4,
+        "measure_config": FAST,
+        "progress": False,
+        "hparams": HPARAMS,
+    }
+    return gandyn.run(RING, config, **(defaults | given))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +179,7 @@ def test_what_there_is_not(run, step, message, whole):
 
 @pytest.mark.slow
 def test_packs_and_classes(tmp_path):
-    small = {"gen_width": 4, "disc_width": 4, "batch_size": 8}
+    small: dict[str, Any] = {"gen_width": 4, "disc_width": 4, "batch_size": 8}
     run(gandyn.Config(packing=2, **small), hparams=gandyn.HParams(), out=tmp_path / "packs")
     packs = gandyn.load_states(tmp_path / "packs", 0)
     assert packs.discriminate(np.zeros((6, 2))).shape == (3,)

@@ -84,7 +84,8 @@ class TestExpand:
         assert labels(made)[:2] == ["hinge, lr_gen=0.1, gen_width=8", "hinge, lr_gen=0.2, gen_width=16"]
 
     def test_parts_that_settings_share_are_made_once(self):
-        made = sweep.expand({}, sweep.product(loss=["hinge", "minimax"], lr_gen=[0.1, 0.2], std=[0.1, 0.2, 0.3]))
+        grid = sweep.product(loss=["hinge", "minimax"], lr_gen=[0.1, 0.2], std=[0.1, 0.2, 0.3])
+        made: list[Any] = sweep.expand({}, grid)
         assert len({id(setting.target) for setting in made}) == 3
         assert len({id(setting.config) for setting in made}) == 2
         # Which numbers there are depends on the config: minimax smooths labels.
@@ -94,8 +95,8 @@ class TestExpand:
     def test_arrays_that_numpy_would_print_alike_are_told_apart(self):
         weights = np.ones((2, 1_024))
         weights[1, 500] = 2
-        first, second = sweep.expand({"num_modes": 1_024}, sweep.product(weights=list(weights)))
-        assert second.target.weights[500] > 1.9 * first.target.weights[500]
+        made: list[Any] = sweep.expand({"num_modes": 1_024}, sweep.product(weights=list(weights)))
+        assert made[1].target.weights[500] > 1.9 * made[0].target.weights[500]
 
     def test_labels_of_recipes(self):
         entries = [{"recipe": "own"}, {"loss": "hinge"}, {}, {"recipe": "", "penalties": ("r1",)}]

@@ -297,7 +297,8 @@ def test_tables_are_for_readers_alone():
     assert flat.settings[0].config == Config(loss="hinge")
     assert flat.settings[0].hparams == complete(Config(loss="hinge"), HParams(lr_gen=1.0))
     assert flat.measure_config == MeasureConfig(keep_samples=3)
-    np.testing.assert_array_equal(flat.settings[0].target.stds, np.full(8, 0.5, np.float32))
+    target: Any = flat.settings[0].target
+    np.testing.assert_array_equal(target.stds, np.full(8, 0.5, np.float32))
 
 
 def test_all_combinations_of_its_grids():
