@@ -260,6 +260,7 @@ class TestKept:
         chex.assert_trees_all_equal(course[0].average, course[0].params.gen)
 
     @pytest.mark.parametrize("average", ["ema", "uniform"])
+    @pytest.mark.slow
     def test_statistics_are_averaged_with_the_parameters(self, average):
         config = dataclasses.replace(SMALL, gen_average=average, gen_norm="batch")
         course = steps(config, 2, **({"ema_decay": 0.5} if average == "ema" else {}))
@@ -276,6 +277,7 @@ class TestKept:
         for params in averaged:
             chex.assert_trees_all_equal(plain, params)
 
+    @pytest.mark.slow
     def test_running_statistics_of_batch_normalization(self):
         """They move by a tenth toward those of the player's own update: of real and fake batches, half each, for D."""
         config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch", rule="simultaneous")
@@ -366,6 +368,7 @@ class TestKept:
         np.testing.assert_array_equal(state.params.gen["params"]["LayerNorm_0"]["scale"], 1)
 
 
+@pytest.mark.slow
 def test_second_batch_same_is_the_first_players_last():
     """G's update of the alternating rule on D's own minibatch: by hand from the two objectives."""
     fields = {"gen_optimizer": "sgd", "disc_optimizer": "sgd", "disc_steps": 2, "second_batch": "same"}

@@ -486,6 +486,7 @@ def test_lookahead_refuses_what_is_no_ladder(every):
 
 
 @pytest.mark.parametrize("rule", ["past_extragradient", "optimistic", "extragradient"])
+@pytest.mark.slow
 def test_lookahead_keeps_the_memory_of_the_rule_inside(rule):
     """Before the first sync a lookahead is the rule itself, to the bit."""
     inside = both_rates(dataclasses.replace(BILINEAR, rule=rule), 0.2)

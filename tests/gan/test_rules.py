@@ -210,6 +210,7 @@ class TestStep:
     @pytest.mark.parametrize(
         "rule", [pytest.param(n, marks=[pytest.mark.slow] * (n not in _QUICK_RULES)) for n in RULES]
     )
+    @pytest.mark.slow
     def test_each_players_rate_is_its_own(self, rule):
         """And at rates of zero nothing moves, but the step and the losses are told."""
         config = with_rule(rule)

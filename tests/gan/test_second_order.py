@@ -71,6 +71,7 @@ class TestAgainstDenseAlgebra:
         return moves(game, state), *found
 
     @PENALTIES
+    @pytest.mark.slow
     def test_follow_the_ridge(self, damping, penalties):
         parts = self.parts("follow_the_ridge", "non_saturating", damping, penalties)
         move, (xi_gen, xi_disc), across, within, _, _ = parts
@@ -82,6 +83,7 @@ class TestAgainstDenseAlgebra:
 
     @PENALTIES
     @pytest.mark.parametrize("loss", [pytest.param("non_saturating", marks=pytest.mark.slow), "minimax"])
+    @pytest.mark.slow
     def test_stackelberg(self, damping, loss, penalties):
         move, (xi_gen, xi_disc), across, within, of_gen, of_disc = self.parts("stackelberg", loss, damping, penalties)
         np.testing.assert_allclose(move.disc, -0.25 * xi_disc, rtol=1e-4, atol=1e-6)

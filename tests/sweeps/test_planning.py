@@ -49,6 +49,7 @@ def test_what_varies_is_said_once():
     assert [row.split("  ")[-1] for row in table(lines)[1:]] == ["minimax: 54 recipes", "hinge: 54 recipes"]
 
 
+@pytest.mark.slow
 def test_many_configurations_are_counted_with_their_time():
     lines = described(sweep.expand({}, sweep.product(gen_width=range(8, 108))))
     rows = table(lines)

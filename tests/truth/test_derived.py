@@ -278,6 +278,7 @@ class TestOtherLosses:
             pytest.param(lambda real, fake, numbers: 1e-6 * logistic(real, fake, numbers), marks=SLOW),
         ],
     )
+    @pytest.mark.slow
     def test_best_output_is_that_of_brute_force(self, disc):
         loss = own(disc)
         truth = truth_of(loss)
