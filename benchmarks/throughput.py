@@ -26,13 +26,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gandyn.gan.gan import Config, HParams
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gandyn import devices, truth
-from gandyn.gan import dynamics, gan, targets
+from gandyn import devices
+from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
+from gandyn.gan.number import HParams
+from gandyn.gan.state import Players, Stream
+from gandyn.gan.step import init, step
 from gandyn.sweeps import ensemble
-from gandyn.truth.measure import MeasureConfig, Measurement, named
+from gandyn.truth import measure
+from gandyn.truth.measure import MeasureConfig, Measured
 
 try:
     import torch
@@ -171,13 +176,17 @@ class Training:
 
     def __init__(self, width: int, num_runs: int, hparams: Sequence[HParams] | None = None) -> None:
         target = targets.ring()
-        measure_config = MeasureConfig()
-        grid_size = truth.grid_cells(target, measure_config.bandwidth)
         config = Config(gen_width=width, disc_width=width)
-        self.ensemble = ensemble.make_ensemble(config, measure_config, grid_size, num_runs)
-        hparams = hparams or [HParams()] * num_runs
-        self.runs = self.ensemble.place(ensemble.stack_runs([target] * num_runs, hparams, range(num_runs)))
+        self.plan = measure.plan_of(MeasureConfig(), target, deep=False)
+        self.ensemble = ensemble.make_ensemble(config, self.plan, num_runs)
+        games = [make_game(target, config, one) for one in hparams or [HParams()] * num_runs]
+        self.game = games[0]
+        self.runs = self.ensemble.place(ensemble.stack_runs(games, range(num_runs)))
         self.states: Any = None
+
+    def named(self, metrics: np.ndarray) -> dict[str, np.ndarray]:
+        """Metrics (R, number of them) by name."""
+        return dict(zip(measure.metrics_of(self.plan, self.game), metrics.T, strict=True))
 
     def init(self) -> None:
         """States before training."""
@@ -190,7 +199,7 @@ class Training:
         states: Any = self.states
         self.states = jax.block_until_ready(self.ensemble.advance(states, self.runs, num_steps))
 
-    def measure(self) -> Measurement:
+    def measure(self) -> Measured:
         """A full measurement, waited for."""
         return jax.block_until_ready(self.ensemble.measure(self.states, self.runs))
 
@@ -313,9 +322,9 @@ def product_flops(config: Config) -> int:
 
 def compiled_operations(config: Config) -> tuple[int, float]:
     """(W x W products in the compiled step of one run, XLA's own count of all its floating-point operations)."""
-    target, hparams = targets.ring(), jax.tree.map(jnp.float32, HParams())
-    state = gan.init(config, hparams, target, jax.random.key(0))
-    compiled = jax.jit(functools.partial(dynamics.step, config)).lower(hparams, target, state)
+    game = jax.tree.map(jnp.float32, make_game(targets.ring(), config))
+    state = init(game, jax.random.key(0))
+    compiled = jax.jit(step).lower(game, state)
     compiled = compiled.compile()
     width, batch = config.gen_width, config.batch_size
     shape = rf"f32\[(?:{batch}|{2 * batch}|{width}),{width}\]"
@@ -329,7 +338,7 @@ def compiled_operations(config: Config) -> tuple[int, float]:
 # ---- is it the same problem?
 
 
-def _players(params: gan.Players, run: int | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _players(params: Players, run: int | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Linen parameters as [kernel, bias, ...] of G and of D, of all runs or of one."""
 
     def flat(tree) -> list[np.ndarray]:
@@ -358,17 +367,19 @@ def same_steps(report: Report, sizes, num_steps: int = 20) -> None:
     num_runs = 8
     training = Training(sizes.width, num_runs)
     training.init()
-    states, runs, config = training.states, training.runs, training.ensemble.config
+    states, runs = training.states, training.runs
     assert states is not None
 
     @jax.jit
     @jax.vmap
     def batches(state, runs):
-        disc_key, gen_key = jax.random.split(dynamics._step_key(state))
+        disc_key, gen_key = jax.random.split(
+            jax.random.fold_in(jax.random.fold_in(state.key, Stream.TRAIN), state.step)
+        )
 
         def draw(key):
             key = jax.random.fold_in(key, 0)
-            return gan.draw_batch(config, runs.hparams, key, state.data, runs.target).pairs
+            return runs.game.draw(state, key).pairs
 
         disc = draw(disc_key)
         return disc.real, disc.latents, draw(gen_key).latents
@@ -420,7 +431,7 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
     # One thread: two of OpenMP's that wait for each other crawl on a machine that others use.
     torch_contender("", stacked, 1).advance(num_steps)
     trim = training.ensemble.trim
-    ours = named(training.ensemble.config, training.ensemble.measure_config, trim(training.measure().metrics))
+    ours = training.named(trim(training.measure().metrics))
 
     gen, disc = stacked.players()
     assert training.states is not None
@@ -428,10 +439,10 @@ def same_outcome(report: Report, sizes, num_runs: int, num_steps: int) -> None:
     params = jax.tree.map(
         lambda mine, theirs: jax.device_put(theirs[index], mine.sharding),
         training.states.params,
-        gan.Players(_linen(gen), _linen(disc)),
+        Players(_linen(gen), _linen(disc)),
     )
     training.states = dataclasses.replace(training.states, params=params)
-    theirs = named(training.ensemble.config, training.ensemble.measure_config, trim(training.measure().metrics))
+    theirs = training.named(trim(training.measure().metrics))
 
     rows, data = [], {}
     for name in ("value", "value_best", "jsd", "modes", "high_quality", "mode_tv"):
@@ -514,11 +525,13 @@ def compile_times(report: Report) -> None:
 _FIRST_STEP = f"""
 import gandyn, jax
 print("imported", flush=True)
-from gandyn import ensemble, targets, truth
-target, measuring = targets.ring(), gandyn.MeasureConfig()
-config = gandyn.Config(gen_width={MAIN_WIDTH}, disc_width={MAIN_WIDTH})
-many = ensemble.make_ensemble(config, measuring, truth.grid_cells(target, measuring.bandwidth), {FIXED_RUNS})
-runs = many.place(ensemble.stack_runs([target] * {FIXED_RUNS}, [gandyn.HParams()] * {FIXED_RUNS}, range({FIXED_RUNS})))
+from gandyn.gan.game import make_game
+from gandyn.sweeps import ensemble
+from gandyn.truth import measure
+game = make_game(gandyn.targets.ring(), gandyn.Config(gen_width={MAIN_WIDTH}, disc_width={MAIN_WIDTH}))
+plan = measure.plan_of(gandyn.MeasureConfig(), game.target, deep=False)
+many = ensemble.make_ensemble(game.config, plan, {FIXED_RUNS})
+runs = many.place(ensemble.stack_runs([game] * {FIXED_RUNS}, range({FIXED_RUNS})))
 jax.block_until_ready(many.advance(many.init(runs), runs, 1))
 print("stepped", flush=True)
 """
@@ -801,9 +814,9 @@ def measuring(report: Report, repeats: int) -> dict[int, float]:
                 elapsed(functools.partial(training.advance, STEPS_PER_MEASUREMENT)),
                 elapsed(training.measure),
             )
-    for width, (train, measure) in times.items():
-        shares[width] = float(np.median(measure / train))
-        ms = [1e3 * float(np.median(t)) / num_runs for t in (train, measure)]
+    for width, (train, measured) in times.items():
+        shares[width] = float(np.median(measured / train))
+        ms = [1e3 * float(np.median(t)) / num_runs for t in (train, measured)]
         rows.append([str(width), f"{ms[0]:.1f}", f"{ms[1]:.1f}", f"{shares[width]:.0%}"])
     report.text(f"R = {num_runs}, `MeasureConfig()`, ms per run with all devices busy.", "")
     report.table(["width", f"train {STEPS_PER_MEASUREMENT} steps", "measure once", "measure / train"], rows)

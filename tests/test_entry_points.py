@@ -9,6 +9,7 @@ import haste
 import pytest
 
 import gandyn
+from gandyn.gan.config import complete
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +54,7 @@ def test_every_recipe_is_valid():
     options = script["Options"](recipes=tuple(script["RECIPES"]), **script["PRESETS"]["small"])
     made = script["common"].settings(options, script["RECIPES"], {}, script["common"].rates(options))
     for label, (config, hparams) in made.items():
-        assert gandyn.gan.config.complete(config, hparams).lr_gen == pytest.approx(2e-3), label
+        assert complete(config, hparams).lr_gen == pytest.approx(2e-3), label
     losses = {config.loss for config, _ in made.values()}
     assert losses == {"minimax", "non_saturating", "wasserstein", "hinge", "least_squares", "relativistic"}
 

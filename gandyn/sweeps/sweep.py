@@ -64,7 +64,7 @@ class Setting(NamedTuple):
     """Everything about a run but its seed. `recipe` is the label it goes by in results, plots and tables."""
 
     recipe: str
-    target: Target
+    target: Any  # a `Target`, which may have more than the protocol says
     config: Config
     hparams: HParams
 

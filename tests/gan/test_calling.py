@@ -1,5 +1,7 @@
 """Any Linen module as a player: what it is given, what it may return, what is found out about it."""
 
+# pyright: reportArgumentType=false
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

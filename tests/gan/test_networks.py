@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
+
 import itertools
 
 import chex

@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false
+
 import io
 import itertools
 import math

@@ -1,5 +1,7 @@
 """States out of results folders, to the bit; and runs that start from them."""
 
+# pyright: reportArgumentType=false
+
 import contextlib
 import dataclasses
 import json
