@@ -197,11 +197,12 @@ def _of_network(module: nn.Module) -> list[Any]:
     accepted = networks.accepted(type(module))
     labels = {"labels": jnp.zeros(4, jnp.int32)} if "labels" in accepted else {}
 
-    def applied(train: dict[str, Any], key: jax.Array, x: jax.Array) -> Any:
-        return module.init_with_output(key, x, **labels, **train)
+    def applied(train: dict[str, bool], key: jax.Array, x: jax.Array) -> Any:
+        given: Any = labels | train
+        return module.init_with_output(key, x, **given)
 
     # Whether it is G's or D's, and of what points, it need not know: of two numbers it can be both.
-    modes: list[dict[str, Any]] = [{"train": False}, {"train": True}] if "train" in accepted else [{}]
+    modes: list[dict[str, bool]] = [{"train": False}, {"train": True}] if "train" in accepted else [{}]
     program = functools.partial(_traced, source=type(module))
     found = [program(functools.partial(applied, mode), _key(), jnp.zeros((4, 2))) for mode in modes]
     return [json.dumps(module_fields(module), sort_keys=True), *found]
@@ -215,12 +216,10 @@ def _of_measurement(one: Measurement) -> list[Any]:
     plan = measure.plan_of(options, game.target, deep=True)
     state = jax.eval_shape(init, game, _key())
     past = measure.Past(state.params, state.params)
-    first, second = map(jnp.asarray, measure.bits_of(plan, game))
+    bits: Any = tuple(map(jnp.asarray, measure.bits_of(plan, game)))
 
     def taken(state: Any, past: Any) -> Any:
-        return measure.measure(
-            plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), (first, second)
-        )
+        return measure.measure(plan, measure.program_game(plan, game), state, past, jnp.zeros((), jnp.int32), bits)
 
     declared = repr((one.metrics_of(measure.Subject(game, options)), one.fields_of(measure.Subject(game, options))))
     return [declared, _code(one.host), _traced(taken, state, past, source=one.compute)]
