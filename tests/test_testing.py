@@ -88,6 +88,7 @@ def checked(name: str, play: bool, without: tuple[str, ...] = ()) -> Report:
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name in ALONE and name not in PLAYED])
+@pytest.mark.slow
 def test_alone(name):
     # What is derived of a loss has a test of its own, and takes a second each.
     report = checked(name, play=False, without=("truth",) if name.startswith("loss ") else ())

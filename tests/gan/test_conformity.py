@@ -263,6 +263,7 @@ def test_the_mixed_ones_have_everything():
 
 
 @pytest.mark.parametrize("config", with_losses()[1:2])
+@pytest.mark.slow
 def test_conforms(config, caplog):
     conforms(config, caplog)
 

@@ -69,6 +69,7 @@ class TestBuiltIn:
     """Derived against closed form."""
 
     @SETTING
+    @pytest.mark.slow
     def test_critic(self, name, numbers):
         given, derived = both(name, numbers)
         log_ratio = jnp.linspace(-8, 8, 4000)  # not zero, about which hinge jumps
@@ -190,6 +191,7 @@ def derived_divergence(name, numbers, d):
 
 @SETTING
 @pytest.mark.parametrize("d", [0.5, 1.0, 2.0, 3.0, 4.0])
+@pytest.mark.slow
 def test_divergence_of_gaussians(name, numbers, d):
     if name in ("non_saturating", "mean_logit", "alpha_non_saturating"):
         pytest.skip("D's loss is another one's")

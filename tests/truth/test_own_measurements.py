@@ -126,6 +126,7 @@ NAMED = Measurement("aaa", {"aaa": {}}, lambda view, key: {"aaa": jnp.mean(view.
         pytest.param((SPREAD, NAMED, ON_HOST), True, jax.jit, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_another_measurement_moves_no_number(extra, deep, compiler):
     """To the bit, whatever it draws, shares and reads."""
     plain, plain_fields = everything((), deep, compiler)
