@@ -58,6 +58,7 @@ def test_many_configurations_are_counted_with_their_time():
     assert rows[21].startswith("and 80 more configurations: ")
 
 
+@pytest.mark.slow
 def test_a_configuration_whose_groups_are_not_neighbours():
     # Densities of another size make another group: of each Config the first, and two behind all of those.
     settings = sweep.expand({}, sweep.product(num_modes=[4, 5, 9], loss=["hinge", "minimax"]))
@@ -89,6 +90,7 @@ RATES = [1e-4 * (i + 1) for i in range(20)]
 LOSSES = ["hinge", "minimax", "wasserstein", "non_saturating", "least_squares"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells(monkeypatch, calibration):
     """What is slow is done once for each part that settings share: counted, for time depends on the machine."""
     calls = Counter()

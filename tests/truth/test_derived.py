@@ -106,6 +106,7 @@ class TestBuiltIn:
             found = ("zero_sum: gen is not -disc's part of fake samples",)
         assert given.problems == found
 
+    @pytest.mark.slow
     def test_zero_sum(self):
         assert [name for name in SEPARABLE if truth_of(bare(name)).zero_sum] == ["minimax", "alpha"]
         assert not truth_of(bare("alpha"), HParams(alpha_disc=2.0, alpha_gen=1.0)).zero_sum
@@ -364,6 +365,7 @@ class TestOtherLosses:
             (lambda real, fake, numbers: jnp.mean(jnp.abs(fake - 2)), "where log p/q is above 1."),
         ],
     )
+    @pytest.mark.slow
     def test_problems_of_gen(self, gen, problem):
         (text,) = truth_of(own(logistic, gen)).problems
         assert problem in text
