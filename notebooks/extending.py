@@ -97,8 +97,8 @@ def step(game, state, key):
     """One step; what is remembered is D of the step before."""
     batch = game.draw(state, key)
     disc_slope, _ = game.disc_gradient(state.params, state.stats, batch)
-    here = game.field(state.params._replace(disc=state.memory), state.stats, batch)
-    return game.updated(state.replace(memory=state.params.disc), here.gradient._replace(disc=disc_slope), here)
+    here = game.field(state.params.replace(disc=state.memory), state.stats, batch)
+    return game.updated(state.replace(memory=state.params.disc), here.gradient.replace(disc=disc_slope), here)
 
 
 late = gandyn.Rule("late", step, init=lambda game, params: params.disc)

@@ -16,6 +16,10 @@ class Players(NamedTuple):
     gen: Any
     disc: Any
 
+    def replace(self, **players: Any) -> "Players":
+        """With another thing for one of them."""
+        return self._replace(**players)
+
 
 class Logged(NamedTuple):
     """What a training log shows: minibatch losses at the last update, scalars. NaN before the first."""
