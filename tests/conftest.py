@@ -1,5 +1,6 @@
 """What every test runs under: strict jax, two virtual CPU devices, repeatable hypothesis examples."""
 
+import collections
 import os
 from collections.abc import Iterator
 
@@ -21,6 +22,19 @@ jax.config.update("jax_debug_key_reuse", True)
 
 hypothesis.settings.register_profile("gandyn", deadline=None, derandomize=True, database=None, max_examples=25)
 hypothesis.settings.load_profile("gandyn")
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`@pytest.mark.quick(n)`: all but the first n of a test's parameter sets are slow."""
+    seen: collections.Counter[str] = collections.Counter()
+    for item in items:
+        quick = item.get_closest_marker("quick")
+        if quick is not None and item.get_closest_marker("slow") is None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] >= quick.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
 
 
 @pytest.fixture(autouse=True)

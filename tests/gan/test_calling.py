@@ -179,6 +179,7 @@ class TestCouples:
     )
 
     @pytest.mark.parametrize(("module", "want"), DECLARED)
+    @pytest.mark.quick(3)
     def test_what_is_declared_is_what_is_found(self, module, want):
         class Silent(type(module)):  # the same module, without what it declares
             couples = None

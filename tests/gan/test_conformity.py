@@ -249,6 +249,7 @@ def mixed() -> list[Any]:
     # Every fourth one here; `test_all_pairs_train` has them all and more.
     [pytest.param(*row.values, id=row.id, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, row in enumerate(mixed())],
 )
+@pytest.mark.quick(6)
 def test_everything_trains(config):
     """Without a measurement, whose program is the longest to compile."""
     trains(config)
@@ -323,6 +324,7 @@ def other_choices(i: int) -> Config:
 
 
 @pytest.mark.parametrize("i", range(4))
+@pytest.mark.quick(1)
 def test_every_other_choice_trains(i):
     """Others are slow: `test_every_other_choice_conforms` has them all."""
     trains(other_choices(i))

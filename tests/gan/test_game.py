@@ -73,6 +73,7 @@ class TestDraws:
         iid = np.bincount(np.asarray(coverage.nearest_mode(draw(SMALL).pairs.real, RING)[0]), minlength=8)
         assert iid.max() > iid.min() + 1
 
+    @pytest.mark.slow
     def test_stratified_data_set_and_batches_of_it(self):
         config = dataclasses.replace(SMALL, real_batch="stratified", dataset_size=40, batch_size=24)
         state = init(config)
@@ -92,6 +93,7 @@ class TestDraws:
             assert np.abs(z).max() > 0.99 * bound
             assert scipy.stats.kstest(z.ravel(), scipy.stats.truncnorm(-bound, bound).cdf).pvalue > 1e-3
 
+    @pytest.mark.slow
     def test_labels_are_those_of_the_modes(self):
         for fields in ({}, {"dataset_size": 50}, {"dataset_size": 50, "real_batch": "stratified"}):
             config = dataclasses.replace(SMALL, num_classes=3, batch_size=64, **fields)
@@ -311,6 +313,7 @@ class TestKept:
         mean = np.mean([np.asarray(stats["batch_stats"]["BatchNorm_0"]["mean"]) for _, stats in apart], axis=0)
         np.testing.assert_allclose(play.stats.gen["batch_stats"]["BatchNorm_0"]["mean"], mean, rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.slow
     def test_measured_networks_use_the_running_statistics(self):
         config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch")
         state = steps(config, 2)[-1]
@@ -426,6 +429,7 @@ class TestJointBatches:
         assert np.abs(np.asarray(joint.real_logits - apart.real_logits)).max() > 0.1
 
     @pytest.mark.parametrize("fields", [{}, {"num_classes": 4}, {"packing": 2}])
+    @pytest.mark.quick(1)
     def test_without_batch_normalization_it_changes_nothing(self, fields):
         config = dataclasses.replace(SMALL, **fields)
         *_, joint = self.play(dataclasses.replace(config, disc_batches="joint"))
@@ -496,6 +500,7 @@ def batch_of(game: Game, state: State) -> Batch:
 
 
 class TestPenaltiesInTraining:
+    @pytest.mark.slow
     def test_lecam_remembers_from_update_to_update(self):
         config = dataclasses.replace(SMALL, penalties=("lecam",))
         numbers = {"lecam_weight": 0.5, "lecam_decay": 0.6, "lr_disc": 0.05}

@@ -138,6 +138,7 @@ _QUICK = ("non-saturating", "Wasserstein", "alpha at 2", "R1, overdamped", "R1 +
 
 
 @pytest.mark.parametrize("case", [pytest.param(n, marks=[pytest.mark.slow] * (n not in _QUICK)) for n in FLOW])
+@pytest.mark.quick(2)
 def test_dirac_flow(case):
     fields, numbers, want = FLOW[case]
     config = dataclasses.replace(DIRAC, **({"rule": "simultaneous"} | fields))
@@ -260,6 +261,7 @@ def test_every_rule_is_held_to_a_closed_form():
 
 @pytest.mark.parametrize(("h", "e"), [(0.1, 0.0), (0.6, 0.0), (0.2, 0.2), (0.2, 0.09), (0.5, 0.7)])
 @pytest.mark.parametrize("rule", MULTIPLIERS)
+@pytest.mark.quick(2)
 def test_linear_field(rule, h, e):
     config = linear(rule=rule, **({"first": "gen"} if rule == "alternating" else {}))
     numbers = {
@@ -419,6 +421,7 @@ def test_damping_of_follow_the_ridge(damping):
     assert_spectrum(eigenvalues(game), _ridge(h, e, damping), 5e-6)
 
 
+@pytest.mark.slow
 def test_follow_the_ridge_with_players_rates_apart():
     """psi' = psi - h_disc xi_disc + h_gen xi_gen / (e + damping): G's rate takes D along, whatever D's."""
     e, theta, psi = 0.5, 1.0, 0.25
@@ -430,6 +433,7 @@ def test_follow_the_ridge_with_players_rates_apart():
         np.testing.assert_allclose(ends(course(game, start(game, theta, psi), 1)), want, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_follow_the_ridge_at_the_end_of_a_decay():
     """Both rates are zero there: nothing moves, and nothing is NaN."""
     config = dataclasses.replace(linear(rule="follow_the_ridge"), schedule="linear")

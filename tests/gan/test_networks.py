@@ -188,6 +188,7 @@ class TestInitializers:
             ("normal_0.02", "normal_0.02", "normal_0.02"),
         ],
     )
+    @pytest.mark.quick(2)
     def test_biases(self, initializer, bias, want):
         """Each layer's by its own fan-in: 3 and 4,096."""
         module = networks.Generator("mlp", 4096, 1, "relu", initializer, bias, event_shape=(4096,))

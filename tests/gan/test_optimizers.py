@@ -160,6 +160,7 @@ class TestClipped:
             Config(rule="optimistic", disc_optimizer=mine)
 
     @pytest.mark.parametrize("gradient", [[0.0, 1.0], [0.0, 0.0], [3.0, 4.0]])
+    @pytest.mark.quick(1)
     def test_has_a_derivative_like_the_bare_one(self, gradient):
         """`unrolled` differentiates through D's updates, also where a gradient is exactly zero."""
         game = make_game(RING, dataclasses.replace(SMALL, disc_optimizer=clipped(OPTIMIZERS["adam"])))

@@ -134,6 +134,7 @@ GEN = {
 
 @pytest.mark.parametrize("theta", [(0.3, -0.8), (-1.0, 2.0)])
 @pytest.mark.parametrize("loss", GEN)
+@pytest.mark.quick(1)
 def test_stackelberg_is_the_slope_of_g_against_the_best_d(loss, theta):
     """d/d theta of L_gen(theta, psi*(theta)), by central differences through D's best response; damping 0."""
     theta = np.array(theta)

@@ -46,6 +46,7 @@ def log_prob64(name: str, x: np.ndarray, blur: float = 0.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(1)
 def test_log_prob_and_blur_are_scipys(name):
     target = MADE[name]
     near = np.asarray(sample(target, jax.random.key(0), 400))

@@ -101,6 +101,7 @@ def test_samples_match_the_density(name):
 
 
 @pytest.mark.parametrize(("name", "std"), list(zip(TABLES, (0.3, 0.02, 0.3, 0.02, 0.1))))
+@pytest.mark.quick(2)
 def test_blur_is_the_convolution(name, std):
     """Against the sum over cells of products of differences of scipy's cumulative normal, in float64."""
     target = TABLES[name]
@@ -142,6 +143,7 @@ def test_strata_of_the_first_uniform_are_strips_of_equal_mass():
     assert 2 not in column
 
 
+@pytest.mark.slow
 def test_extreme_uniforms_stay_on_mass():
     ends = np.array([2.0**-24, 1 - 2.0**-24], np.float32)
     corners = np.stack(np.meshgrid(*[ends] * 4), axis=-1).reshape(-1, 4)

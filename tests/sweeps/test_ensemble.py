@@ -98,6 +98,7 @@ def block_reference() -> dict[int, list[np.ndarray]]:
 
 
 class TestOneRunABlock:
+    @pytest.mark.slow
     def test_runs_differ_from_one_another_and_from_their_start(self):
         start = Many(SMALL, list(range(MANY))).bits()
         first_leaves = {bits[0].tobytes() for bits in reference().values()}
@@ -134,6 +135,7 @@ class TestOneRunABlock:
         assert_same(got, reference(), but=(5, 63))
         assert all(not np.isfinite(got[seed][0]).all() for seed in (5, 63))
 
+    @pytest.mark.slow
     def test_a_diverged_run_is_flagged_and_its_neighbours_are_measured_alike(self):
         with_nan = Many(SMALL, [0, 1, 2, 3], diverging=(2,)).advance(20).measure()
         without = Many(SMALL, [0, 1, 2, 3]).advance(20).measure()
@@ -273,6 +275,7 @@ class TestBlocksOfSeveralRuns:
 
 
 class TestPrograms:
+    @pytest.mark.slow
     def test_a_sweep_over_rates_and_targets_compiles_once(self, caplog):
         config = dataclasses.replace(SHALLOW, batch_size=24)  # a program that no other test has
 

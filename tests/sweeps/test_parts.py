@@ -176,6 +176,7 @@ print(json.dumps({name: test_parts.print_of(module, name) for name in test_parts
 """
 
 
+@pytest.mark.slow
 def test_the_same_parts_have_the_same_text_in_another_process(prints, tmp_path):
     """Elsewhere in another file, with another hash seed, on one device."""
     file = written(tmp_path, "# moved down by a line\n" + MINE)

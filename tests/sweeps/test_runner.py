@@ -91,6 +91,7 @@ def test_measuring_more_often_changes_no_training(results):
     np.testing.assert_array_equal(common.samples, results.samples)
 
 
+@pytest.mark.slow
 def test_settings_share_a_folder_and_keep_their_coordinates(tmp_path):
     out = tmp_path / "two"
     both = run(
@@ -242,6 +243,7 @@ def copy(whole, tmp_path):
     return tmp_path / "copy"
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_again_and_again(whole, tmp_path, monkeypatch):
     """A stop at every 17th safe point: a checkpoint, and on from there."""
     out, looks = tmp_path / "out", itertools.count(1)
@@ -329,6 +331,7 @@ def test_what_cannot_be_gone_on_with(copy, monkeypatch):
     assert gandyn.resume(copy, anyway=True, progress=False).attrs["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_group_that_fails_does_not_stop_the_rest(whole, tmp_path, monkeypatch):
     out, trained = tmp_path / "out", training.train
 

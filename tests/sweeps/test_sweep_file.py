@@ -241,6 +241,7 @@ def refused_or_planned(file, numbers) -> tuple[list[int], list[int]]:
     return refused, valid
 
 
+@pytest.mark.slow
 def test_a_mangled_file_is_planned_or_refused_in_one_line(tmp_path):
     refused, valid = refused_or_planned(tmp_path / "mangled.toml", range(60))
     assert len(refused) > 30
@@ -280,6 +281,7 @@ def is_small(file, number: int) -> bool:
     return few and max(c.gen_depth + c.disc_depth + c.latent_dim for c in configs) <= 20
 
 
+@pytest.mark.slow
 def test_every_file_of_the_corpus_is_valid(tmp_path):
     for text in CORPUS:
         (tmp_path / "file.toml").write_text(text)

@@ -79,6 +79,7 @@ class TestBuiltIn:
         assert given.source == "given"
 
     @SETTING
+    @pytest.mark.quick(3)
     def test_numbers(self, name, numbers):
         given, derived = both(name, numbers)
         assert derived.equilibrium == pytest.approx(given.equilibrium, abs=1e-5)
@@ -93,6 +94,7 @@ class TestBuiltIn:
         np.testing.assert_allclose(derived.of_modes(5, packing), given.of_modes(5, packing), rtol=1e-4, atol=1e-5)
 
     @SETTING
+    @pytest.mark.quick(3)
     def test_sound(self, name, numbers):
         given, derived = both(name, numbers)
         found = {
@@ -121,6 +123,7 @@ class TestBuiltIn:
         assert truth.problems == ()
 
     @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.pairs and not loss.aux])
+    @pytest.mark.quick(1)
     def test_pairs_are_told_without_being_declared(self, name):
         undeclared = dataclasses.replace(bare(name), pairs=False, couples=False)
         assert not separable(undeclared, undeclared.defaults)
@@ -202,6 +205,7 @@ def test_divergence_of_gaussians(name, numbers, d):
     assert derived_divergence(name, numbers, d) == pytest.approx(want, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_known_values_of_gaussians():
     """disc at the optimum of N(0, 1) against N(1, 1) as published: logistic, hinge, least squares."""
     for name, want in (("minimax", 1.163451), ("hinge", 2 * (1 - 0.382925)), ("least_squares", 0.397973 / 2)):
@@ -237,6 +241,7 @@ class TestTraced:
         assert critic_of(LOSSES["relativistic_hinge"]) is None
         assert critic_of(bare("hinge")) is truth_of(bare("hinge")).critic
 
+    @pytest.mark.slow
     def test_numbers_that_couple_give_nan(self):
         def disc(real, fake, numbers):
             return logistic(real, fake, numbers) + numbers.weight * (jnp.mean(real) - jnp.mean(fake)) ** 2
@@ -245,6 +250,7 @@ class TestTraced:
         assert best(jnp.asarray([1.0]), HParams(weight=0.0)) == pytest.approx(1.0, abs=1e-4)
         assert jnp.isnan(best(jnp.asarray([1.0]), HParams(weight=0.1))).all()
 
+    @pytest.mark.slow
     def test_slope_bound_is_traced(self):
         orders = jnp.asarray([1.0, 2.0, 5.0, 0.5])
         got = jax.jit(jax.vmap(lambda a: slope_bound(bare("alpha"), HParams(alpha_disc=1.0, alpha_gen=a))))(orders)
@@ -298,6 +304,7 @@ class TestOtherLosses:
             )
             assert heights[0] <= heights[1] + 2e-6 * sizes[0]
 
+    @pytest.mark.slow
     def test_jumps_are_exact_between_the_nodes_of_the_table(self):
         log_ratio = jnp.asarray([-0.02, -1e-3, -1e-4, 0.0, 1e-4, 1e-3, 0.02])
         np.testing.assert_allclose(critic(bare("hinge"))(log_ratio), [-1, -1, -1, 0, 1, 1, 1], atol=1e-6)
@@ -307,6 +314,7 @@ class TestOtherLosses:
         np.testing.assert_allclose(got, [-1, 1], atol=1e-4)
 
     @pytest.mark.parametrize(("weight", "where"), [(3.0, "at every log p/q"), (-0.5, "where log p/q is below -0.70")])
+    @pytest.mark.quick(1)
     def test_no_finite_optimum_at_some_values_of_a_number(self, weight, where):
         def disc(real, fake, numbers):
             return jnp.mean(relu(1 - real)) + jnp.mean(relu(1 + fake)) - numbers.weight * jnp.mean(fake)
@@ -351,6 +359,7 @@ class TestOtherLosses:
             (lambda real, fake, numbers: logistic(real, fake, numbers) + jnp.var(fake), "is not the mean"),
         ],
     )
+    @pytest.mark.quick(2)
     def test_problems_of_disc(self, disc, problem):
         problems = truth_of(own(disc)).problems
         assert any(problem in text for text in problems), problems
@@ -370,6 +379,7 @@ class TestOtherLosses:
         (text,) = truth_of(own(logistic, gen)).problems
         assert problem in text
 
+    @pytest.mark.slow
     def test_both_players_with_the_sign_swapped_are_sound(self):
         swapped = own(
             lambda real, fake, numbers: logistic(fake, real, numbers),
@@ -378,6 +388,7 @@ class TestOtherLosses:
         assert truth_of(swapped).problems == ()
         assert critic(swapped)(jnp.asarray([2.0])) == pytest.approx(-2.0, abs=1e-4)
 
+    @pytest.mark.slow
     def test_claims_that_disc_contradicts(self):
         claims = own(
             logistic,

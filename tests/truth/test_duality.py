@@ -174,6 +174,7 @@ class TestGap:
         # The real nodes cancel: what is left is the noise of the fake ones.
         assert float(gap.se) == pytest.approx(np.std(fake.mean(axis=1), ddof=1) / np.sqrt(8), rel=1e-4)
 
+    @pytest.mark.slow
     def test_not_negative_for_random_discriminators(self):
         # Against the exact best response between Gaussians, which is not among D's own outputs.
         game = make_game(targets.mixture([[0.0, 0.0]], 1.0), Config(disc_width=8))

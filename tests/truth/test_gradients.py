@@ -98,6 +98,7 @@ def test_gradients_without_noise():
     assert_mean(got.noise_scale.disc, 2 * 0.3**2 / (0.3**2 + 0.45**2), 1e-3)
 
 
+@pytest.mark.slow
 def test_they_are_recorded_by_name():
     game = game_of(AFFINE, FAR)
     state = state_of(game, affine(np.eye(2), (0.8, 0.2)), critic((3, -4)))
@@ -153,6 +154,7 @@ def of_net(config: Config) -> tuple[Game, State, Gradients]:
     ],
     ids=["small", "nets", "nets, R1", "minibatches"],
 )
+@pytest.mark.quick(1)
 def test_gradients_against_brute_force(config):
     """4,000 minibatches know signal and noise to 1.5 % a sigma; beside it the estimates' own standard error."""
     game, state, found = of_net(config)

@@ -221,6 +221,7 @@ def small() -> tuple[Game, State, Batch]:
     return game, state, jax.jit(lambda game, state, key: game.draw(state, key))(game, state, step_key)
 
 
+@pytest.mark.slow
 def test_a_simultaneous_step_is_one_plus_h_times_the_flow():
     game, state, batch = small()
     flow = jacobian.spectrum(game, state, batch)

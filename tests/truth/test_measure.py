@@ -121,6 +121,7 @@ class TestClasses:
         ("f_js", {}),
     ],
 )
+@pytest.mark.quick(6)
 def test_best_value_of_every_formula(loss, numbers):
     """Against quadrature in one dimension, d = 1."""
     game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss), HParams(**numbers))
@@ -187,6 +188,7 @@ class TestAverage:
         state = state_of(game, affine(IDENTITY, [d, 0]))
         return metrics_of(game, state.replace(average=affine(IDENTITY, [d_average, 0])))
 
+    @pytest.mark.slow
     def test_it_is_measured_beside_g(self):
         got = self.found(2.0, 1.0)
         assert got["jsd"] == pytest.approx(JSD[2.0], abs=TOLERANCE)
@@ -216,6 +218,7 @@ def test_other_runs_have_no_such_metrics():
     assert both - plain == {"label_accuracy", "modes_class_0", "modes_class_1", "modes_class_2"}
 
 
+@pytest.mark.slow
 def test_surface_of_packs_is_at_packs_of_one_point():
     game = of_normal(packing=4)
     state = state_of(game, affine(IDENTITY, [0, 0]), affine([[1], [10]] * 4, [0.5]))

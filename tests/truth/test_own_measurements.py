@@ -295,6 +295,7 @@ def train_in_space(deep: tuple[str | Measurement, ...], out: Path | None = None)
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_points_in_space_train_and_are_measured():
     results = train_in_space(())
     for name in ("loss_disc", "loss_gen"):
@@ -319,6 +320,7 @@ def test_points_in_space_in_depth_and_in_a_report(tmp_path):
     assert "Generated samples" not in page  # of which there are no pictures but in the plane
 
 
+@pytest.mark.slow
 def test_value_in_space():
     """G affine, D(x) = w . x: E log sigmoid(D) + E log sigmoid(-D) by quadrature over a normal on a line."""
     target = targets.mixture(np.zeros((1, 3)), 1.0)

@@ -215,6 +215,7 @@ class TestFullCovariances:
     def test_bandwidth_is_the_narrowest_axis(self):
         assert float(haste.jit(q.bandwidths)(STRETCHED)[0]) == pytest.approx(0.05, rel=1e-5)
 
+    @pytest.mark.slow
     def test_a_perfect_generator_has_unit_modes(self):
         """Modes ten apart; std and offset within five standard errors, as for round ones."""
         means = 10 * np.stack([np.arange(8), np.zeros(8)], axis=1)
@@ -543,6 +544,7 @@ class TestSensitivity:
         assert list(q.MODE_STATS) == [f"mode_{name}" for name in q.ModeStats._fields]
 
     @pytest.mark.parametrize("name", EXPECTED)
+    @pytest.mark.quick(1)
     def test_moves_the_documented_way(self, name):
         real, changes = figures()
         got = [TABLE["arrow"](value, real[name]) or "." for value in changes[name]]

@@ -72,6 +72,7 @@ def test_grid_holds_the_box_at_the_scale(name):
 
 
 @pytest.mark.parametrize("name", ["ring", "covariances", "checkerboard"])
+@pytest.mark.quick(1)
 def test_a_target_without_blur_has_the_unblurred_candidates(name):
     target = KINDS[name]
     size = truth.grid_cells(target, 0.5, most=512)
@@ -85,6 +86,7 @@ def test_a_target_without_blur_has_the_unblurred_candidates(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.quick(2)
 def test_each_candidate_bounds_a_divergence_from_below(name):
     """2 JSD(p, q) - log 4 for q = p moved by 0.1: the truth by its own log densities, on points that are independent.
 

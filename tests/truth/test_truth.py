@@ -251,6 +251,7 @@ class TestMeasureEndToEnd:
     """`measure` on an exactly Gaussian q, with D the exact optimum of the logistic loss."""
 
     @pytest.mark.parametrize("d", [0.5, 2.0])
+    @pytest.mark.quick(1)
     def test_logistic(self, d):
         got = measured_by(gaussian_state(d, seed=1))
         jsd, disc, *_ = GAUSSIANS[d]
@@ -393,6 +394,7 @@ class TestDensity:
     def points(self, num: int = 4096) -> jax.Array:
         return self.RING.sample(jax.random.key(0), num)
 
+    @pytest.mark.slow
     def test_integrates_to_the_mass_inside(self):
         x = self.points()
         # A third moved off the grid, a third to its very edge's neighbourhood.
@@ -417,6 +419,7 @@ class TestDensity:
         np.testing.assert_allclose(mean, np.asarray(x, np.float64).mean(0), atol=1e-5)
 
     @pytest.mark.parametrize("num_blurs", [1, 4])
+    @pytest.mark.quick(1)
     def test_is_the_pairwise_sum_of_kernels(self, num_blurs):
         """Relative to the peak; binning and look-up widen the kernel by what `INTERPOLATION_VARIANCE` says."""
         x = self.points()
