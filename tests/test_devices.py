@@ -49,6 +49,7 @@ def test_one_device_a_core_and_two_at_least():
         ("jax.config.update('jax_num_cpu_devices', 3); jax.devices()", {}),
     ],
 )
+@pytest.mark.quick(2)
 def test_a_number_that_was_asked_for_stays(before, environment):
     assert prepared(before, **environment) == ["3"]
 
@@ -72,6 +73,7 @@ def test_what_runs_already_is_said_once_with_what_to_do():
         ({"JAX_PLATFORMS": "rocm"}, "JAX_PLATFORMS: got 'rocm'; allowed: a platform that jax finds here, such as cpu"),
     ],
 )
+@pytest.mark.quick(2)
 def test_what_jax_cannot_start_with_is_one_line(environment, message):
     (line,) = prepared(**environment)
     assert line.startswith(message)

@@ -53,6 +53,7 @@ assert not xla_bridge.backends_are_initialized()
      "resume --help", "export --help", "run --los hinge", "run --loss hinges", "run --lr-gen x", "sweep",
      "run --seeds 0:3 --title a --title b", "status none"],
 )  # fmt: skip
+@pytest.mark.quick(4)
 def test_answers_that_need_no_jax(arguments):
     script = f"""
 from gandyn.cli import main
@@ -66,6 +67,7 @@ except SystemExit as stop:
 
 
 @pytest.mark.parametrize("room", ["results.store", "results.export", "results.status", "results.checkpoints"])
+@pytest.mark.quick(2)
 def test_results_need_no_jax(room):
     assert {"jax", "flax", "matplotlib"} & set(loaded(f"import gandyn.{room}")) == set()
 

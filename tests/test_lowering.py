@@ -108,7 +108,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "orthogonal": {"initializer": "orthogonal"},
     "gradient norm": {"gradient_norm": "both"},
 }
-QUICK = ("spectral, batch normalization", "packs, noise, path", "classes on a data set")
+QUICK = ("packs, noise, path",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in CONFIGS])

@@ -366,6 +366,7 @@ def test_wrong_paths(small, tmp_path, capsys):
         ("--verbose", "command: got '--verbose'; allowed: run, sweep, "),
     ],
 )
+@pytest.mark.quick(8)
 def test_wrong_arguments(arguments, message, folder, small, tmp_path, capsys, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more))

@@ -191,6 +191,7 @@ class TestCouples:
     @pytest.mark.parametrize(
         ("module", "want"), [(Plain(), False), (Normalized(), True), (Attends(), True), (Nested(), False)]
     )
+    @pytest.mark.quick(2)
     def test_of_a_users_own(self, module, want):
         assert calling.couples(module, (2,)) is want
 
@@ -218,6 +219,7 @@ class TestLayers:
             (Returns("points"), ()),
         ],
     )  # fmt: skip
+    @pytest.mark.quick(2)
     def test_in_the_order_of_the_calls(self, module, names):
         assert calling.layer_names(module, (2,)) == names
         params = made(module).get("params", {})

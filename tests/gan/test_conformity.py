@@ -249,7 +249,7 @@ def mixed() -> list[Any]:
     # Every fourth one here; `test_all_pairs_train` has them all and more.
     [pytest.param(*row.values, id=row.id, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, row in enumerate(mixed())],
 )
-@pytest.mark.quick(6)
+@pytest.mark.quick(2)
 def test_everything_trains(config):
     """Without a measurement, whose program is the longest to compile."""
     trains(config)

@@ -176,6 +176,7 @@ RADII = {
 
 @pytest.mark.parametrize("rule", ["simultaneous", "alternating"])
 @pytest.mark.parametrize(("loss", "reg"), RADII)
+@pytest.mark.quick(2)
 def test_dirac_final_radius(loss, reg, rule):
     config = dataclasses.replace(DIRAC, loss=loss, penalties=("r1",) if reg else (), rule=rule)
     if rule == "alternating":
@@ -373,6 +374,7 @@ def test_lookahead(num, rate):
 
 
 @pytest.mark.parametrize(("disc_steps", "gen_steps", "first"), [(3, 1, "disc"), (1, 3, "disc"), (2, 3, "gen")])
+@pytest.mark.quick(1)
 def test_turns(disc_steps, gen_steps, first):
     """Alternating k : k, either first: a product of single moves."""
     h = 0.2
@@ -399,6 +401,7 @@ def test_extragradient_with_a_rate_of_its_own_ahead(ahead):
 
 
 @pytest.mark.parametrize(("h", "e"), [(0.1, 0.5), (0.3, 1.5), (0.05, 0.2)])
+@pytest.mark.quick(1)
 def test_follow_the_ridge_without_damping_does_not_rotate(h, e):
     """Multipliers 1 - h e along D's ridge and 1 - h (e + 1/e) off it, both real: damping 0, equal rates."""
     game = both_rates(linear(rule="follow_the_ridge"), h, gradient_norm_weight=e, damping=0.0)
@@ -458,6 +461,7 @@ NESTED: dict[str, tuple[Rule, Any]] = {
 
 @pytest.mark.parametrize("every", [(5, 10), (2, 6, 12), (3,)])
 @pytest.mark.parametrize("name", NESTED)
+@pytest.mark.quick(2)
 def test_nested_lookahead(name, every):
     """Chavdarova et al. 2021, algorithm 6, as a plain loop: a copy a level, higher ones reset lower ones."""
     rule, move = NESTED[name]

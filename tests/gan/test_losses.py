@@ -186,6 +186,7 @@ class TestFormulas:
 
     @pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0, 90.0, 1e4])
     @pytest.mark.parametrize("name", OF_LOGITS)
+    @pytest.mark.quick(25)
     def test_disc_and_gen_are_their_formula(self, name, scale):
         rng = np.random.default_rng(0)
         real, fake = (scale * rng.standard_normal((2, 257)) + 0.3 * scale).astype(np.float32)
@@ -198,6 +199,7 @@ class TestFormulas:
 
     @pytest.mark.parametrize("logit", [-1e30, -200.0, 0.0, 200.0, 1e30])
     @pytest.mark.parametrize("name", ["minimax", "non_saturating", "relativistic", "hinge"])
+    @pytest.mark.quick(5)
     def test_gradients_are_finite_at_any_logit(self, name, logit):
         for function in disc_of(name), gen_of(name):
             for argument in (0, 1):
@@ -270,6 +272,7 @@ class TestNumbers:
             got = function(jnp.asarray(real), jnp.asarray(fake), numbers_of(name, **dict(numbers)))
             assert float(got) == pytest.approx(formula(real.astype(float), fake.astype(float)), rel=2e-5)
 
+    @pytest.mark.quick(3)
     def test_numbers_are_traced(self, name, numbers):
         real, fake = self.logits()
         disc = jax.jit(lambda *args: LOSSES[name].disc(*args))  # a program of its own, with a cache of its own
@@ -279,6 +282,7 @@ class TestNumbers:
         assert float(disc(real, fake, jax.tree.map(jnp.float32, numbers_of(name)))) != pytest.approx(want, rel=1e-3)
         assert disc._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
 
+    @pytest.mark.quick(3)
     def test_critic_is_stationary_and_best(self, name, numbers):
         """At each point, among 4,001 outputs around it; p : q = e : 1 ... 1 : e^2."""
         loss, params = LOSSES[name], numbers_of(name, **dict(numbers))
@@ -311,6 +315,7 @@ def test_orders_near_one_join_the_logistic_loss():
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
 @pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+@pytest.mark.quick(2)
 def test_alpha_optimum_on_gaussians(d, alpha):
     """a / (a - 1) (integral of (p^a + q^a)^(1/a) - 2), by quadrature in float64."""
     pair, params = Pair(d), numbers_of("alpha", alpha_disc=alpha)
@@ -322,6 +327,7 @@ def test_alpha_optimum_on_gaussians(d, alpha):
 
 @pytest.mark.parametrize(("smoothing", "of_fake"), [(0.1, 0.0), (0.3, 0.0), (0.2, 0.1), (0.0, 0.3)])
 @pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
+@pytest.mark.quick(3)
 def test_smoothed_optimum_on_gaussians(d, smoothing, of_fake):
     """D* = ((1 - e) p + e' q) / (p + q), Goodfellow 2016, section 4.1, with e' of fakes; no critic nearby is better."""
     numbers = {"label_smoothing": smoothing, "label_smoothing_fake": of_fake}
@@ -485,6 +491,7 @@ def test_mean_logit_is_both_generator_losses_at_once():
 
 class TestSigns:
     @pytest.mark.parametrize("name", OF_LOGITS)
+    @pytest.mark.quick(5)
     def test_disc_wants_fake_low_and_real_high(self, name):
         # Inside the reach of all: hinge is flat past +-1, least squares aims at 1 and 0.
         real, fake = jnp.full(3, 0.5), jnp.full(3, 0.5)
@@ -517,6 +524,7 @@ class TestSigns:
 
 class TestEquilibrium:
     @pytest.mark.parametrize("name", OF_LOGITS)
+    @pytest.mark.quick(5)
     def test_value_where_q_is_p(self, name):
         loss = LOSSES[name]
         logits = jnp.zeros(16) if loss.critic is None else critic_of(name, jnp.zeros(16))
@@ -653,6 +661,7 @@ class TestGaussians:
 
 @pytest.mark.parametrize("log_ratio", [-4.0, -1.0, -0.1, 0.1, 1.0, 4.0])
 @pytest.mark.parametrize("name", POINTWISE)
+@pytest.mark.quick(19)
 def test_critic_maximizes_the_integrand_at_every_point(name, log_ratio):
     """Where (p, q) = (sigmoid(lambda), sigmoid(-lambda)) the integrand is -(p d(s, .) + q d(., s))."""
     disc = disc_of(name)
@@ -722,6 +731,7 @@ class TestModes:
         ],
     )
     @pytest.mark.parametrize("packing", [1, 2])
+    @pytest.mark.quick(6)
     def test_formulas(self, name, disc, gen, packing):
         """c = (k/K)^m, the share of real packs that lie in covered modes."""
         got, share = of_modes(name, 8, packing=packing), (self.K / 8.0) ** packing

@@ -49,6 +49,7 @@ def numpy_mlp(params, x, activation):
 @pytest.mark.parametrize(
     ("fan_in", "fan_out"), [(1, 1), (1, 7), (2, 64), (4, 4), (5, 1), (64, 2), (64, 4), (5, 5), (64, 64)]
 )
+@pytest.mark.quick(2)
 def test_dense_is_x_kernel_plus_bias(fan_in, fan_out):
     dense = networks.Dense(fan_out, INITIALIZERS["he_normal"])
     params = random_params(dense, fan_in)
@@ -79,6 +80,7 @@ def test_every_activation_has_a_formula_here():
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.quick(2)
 def test_mlp_is_numpys(name):
     modules = {
         2: networks.Discriminator("mlp", 16, 2, name, "he_normal"),
@@ -95,6 +97,7 @@ def test_mlp_is_numpys(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.quick(2)
 def test_activation_and_its_slope_are_finite_far_out(name):
     x = jnp.asarray([-1e4, -100.0, 0.0, 100.0, 1e4])
     value, slope = jax.vmap(jax.value_and_grad(ACTIVATIONS[name]))(x)
@@ -188,7 +191,7 @@ class TestInitializers:
             ("normal_0.02", "normal_0.02", "normal_0.02"),
         ],
     )
-    @pytest.mark.quick(2)
+    @pytest.mark.quick(1)
     def test_biases(self, initializer, bias, want):
         """Each layer's by its own fan-in: 3 and 4,096."""
         module = networks.Generator("mlp", 4096, 1, "relu", initializer, bias, event_shape=(4096,))
@@ -221,6 +224,7 @@ class TestInitializers:
 
 class TestShapes:
     @pytest.mark.parametrize("event", [(), (1,), (3,), (4, 2, 3)])
+    @pytest.mark.quick(2)
     def test_of_any_event(self, event):
         for net in networks.GENERATORS:
             gen = networks.Generator(net, 8, 2, "relu", "he_normal", event_shape=event)
@@ -241,6 +245,7 @@ class TestShapes:
         assert disc.apply({"params": {"Dense_0": {"kernel": slope[:, None]}}}, points) == kernel @ slope
 
     @pytest.mark.parametrize("num_classes", [0, 2])
+    @pytest.mark.quick(1)
     def test_lipschitz_bound_holds_in_any_dimension(self, num_classes):
         disc = networks.Discriminator("mlp", 8, 2, "leaky_relu", "he_normal", num_classes=num_classes)
         x = np.random.default_rng(1).standard_normal((200, 2, 3)).astype(np.float32)
@@ -303,6 +308,7 @@ KIND = {over_batch: "BatchNorm", over_features: "LayerNorm"}
 class TestNormalization:
     @pytest.mark.parametrize("std", [0.05, 0.01, 0.003])
     @pytest.mark.parametrize(("norm", "reference"), [("batch", over_batch), ("layer", over_features)])
+    @pytest.mark.quick(2)
     def test_a_collapsed_batch_keeps_its_spread(self, norm, reference, std):
         """With E x^2 - (E x)^2 over the batch, logits are off by 0.04 / 0.8 / 6.7 %, the gradient by 0.1 / 1.8 / 11 %.
 

@@ -99,11 +99,13 @@ def test_every_gradient_penalty_has_a_formula_here():
 class TestAgainstFiniteDifferences:
     """Where real = fake, the points of every penalty are known whatever is drawn between them."""
 
+    @pytest.mark.quick(2)
     def test_value(self, name):
         params, x = make_params(), make_points()
         want = FORMULAS[name](input_gradient(params, x), params)
         assert float(term(name, on_device(params), x, x)) == pytest.approx(want, rel=1e-5)
 
+    @pytest.mark.quick(2)
     def test_value_at_each_sample_alone(self, name):
         params, x = make_params(), make_points()
         gradient = input_gradient(params, x)
@@ -112,6 +114,7 @@ class TestAgainstFiniteDifferences:
             want = FORMULAS[name](gradient[i : i + 1], params)
             assert float(function(x[i : i + 1].astype(np.float32))) == pytest.approx(want, rel=1e-5, abs=1e-6)
 
+    @pytest.mark.quick(2)
     def test_gradient_in_the_parameters(self, name):
         params, x = make_params(), make_points()
         got = jax.jit(jax.grad(lambda p: term(name, p, x, x)))(on_device(params))
@@ -132,6 +135,7 @@ class TestAgainstFiniteDifferences:
         assert seven == pytest.approx(7 * one, rel=1e-6)
         assert zero == 0
 
+    @pytest.mark.quick(2)
     def test_linear_discriminator_by_hand(self, name):
         psi = jnp.asarray([3.0, 4.0])
         for batch in (1, 16):  # a norm over the whole batch would grow with it
@@ -166,6 +170,7 @@ class TestConventions:
         one = of("wgan_gp", disc, params, real, fake, seed=4, wgan_gp_norm=0.0)
         assert float(one) == pytest.approx(float(of("zero_centred", disc, params, real, fake, seed=4)), rel=1e-6)
 
+    @pytest.mark.slow
     def test_zero_centred_is_uniform_on_the_segments(self):
         """D = x_1^2 / 2 on segments from 0 to (1, 0): |grad D|^2 = u^2, E u^2 = 1/3, E u^4 = 1/5. Five sigma."""
         n = 50_000
@@ -225,6 +230,7 @@ class TestConventions:
 class TestZeroGradient:
     @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-20, 1e-18])
     @pytest.mark.parametrize("name", FORMULAS)
+    @pytest.mark.quick(7)
     def test_finite_in_value_and_gradient(self, name, scale):
         params = [scale * leaf for leaf in on_device(make_params())]
         value, gradient = jax.value_and_grad(lambda p: term(name, p, make_points(), make_points(2)))(params)

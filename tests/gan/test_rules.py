@@ -246,6 +246,7 @@ class TestStep:
         assert float(with_r1.logged.penalty) > 0
         assert float(without.logged.penalty) == 0
 
+    @pytest.mark.slow
     def test_data_set_is_drawn_once_and_reused(self):
         config = dataclasses.replace(SMALL, dataset_size=5)
         state = run(config, 0)

@@ -56,6 +56,7 @@ def test_every_arrangement_is_made_here():
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(2)
 def test_log_prob_is_scipys(name):
     target = MADE[name]
     rng = np.random.default_rng(0)
@@ -69,6 +70,7 @@ def test_log_prob_is_scipys(name):
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(2)
 def test_density_integrates_to_one(name):
     target = MADE[name]
     center, half = target.box()
@@ -81,6 +83,7 @@ def test_density_integrates_to_one(name):
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(2)
 def test_sample_moments(name):
     target = MADE[name]
     means, stds, weights = as_float64(target)
@@ -95,6 +98,7 @@ def test_sample_moments(name):
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(2)
 def test_share_of_each_mode_and_the_spread_inside(name):
     target = MADE[name]
     _, stds, weights = as_float64(target)
@@ -124,6 +128,7 @@ def test_extreme_uniforms_stay_finite():
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.quick(2)
 def test_blur_is_the_convolution(name):
     target = MADE[name]
     std = 0.3

@@ -28,6 +28,7 @@ CURVES = {
 
 
 @pytest.mark.parametrize("name", CURVES)
+@pytest.mark.quick(2)
 def test_density_integrates_to_one(name):
     target = CURVES[name]
     center, half = target.box()
@@ -38,6 +39,7 @@ def test_density_integrates_to_one(name):
 
 
 @pytest.mark.parametrize("name", CURVES)
+@pytest.mark.quick(2)
 def test_samples_match_the_density(name):
     """Mean of log p over samples against its integral, by quadrature; five standard errors."""
     target = CURVES[name]

@@ -79,6 +79,7 @@ def test_density_is_that_of_the_cells():
 
 
 @pytest.mark.parametrize("name", TABLES)
+@pytest.mark.quick(2)
 def test_samples_match_the_density(name):
     """Chi-square over the cells, against the mass of each; five sigma of its normal limit. None where there is none."""
     target, n = TABLES[name], 200_000

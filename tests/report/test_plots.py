@@ -127,6 +127,7 @@ def test_callers_settings_do_not_reach_the_figure(results: xr.Dataset):
     ],
     ids=["one run, one step", "first step only", "two runs, one diverged", "wasserstein only"],
 )
+@pytest.mark.quick(1)
 def test_small_results(results: xr.Dataset, change):
     for figure in figures(change(results)).values():
         assert_tidy(figure)
@@ -352,6 +353,7 @@ def hostile(results: xr.Dataset) -> xr.Dataset:
 
 
 @pytest.mark.parametrize("name", RICH)
+@pytest.mark.quick(2)
 def test_rich_figures_are_tidy(rich: xr.Dataset, name: str):
     before = mpl.rcParams.copy()
     figure = RICH[name](rich)

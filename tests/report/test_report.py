@@ -157,6 +157,7 @@ def test_hostile_labels_are_inert(results: xr.Dataset, tmp_path: Path):
     ids=["one run, no surface", "one diverged run", "no attributes"],
 )
 @pytest.mark.usefixtures("coarse")
+@pytest.mark.quick(1)
 def test_small_results(results: xr.Dataset, tmp_path: Path, change):
     few = change(results)
     _, text = read(report.write(few, tmp_path / "report.html"))

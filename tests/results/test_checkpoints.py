@@ -119,6 +119,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.quick(2)
 def test_damage_to_any_file_is_found_or_harms_nothing(two, tmp_path, how):
     names = sorted(file.relative_to(two) for file in (two / "30").rglob("*") if file.is_file())
     found_out = []

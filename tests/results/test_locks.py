@@ -81,6 +81,7 @@ def test_without_such_locks_nothing_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x", "host": 1, "command": ""}'])
+@pytest.mark.quick(2)
 def test_a_holder_that_does_not_say_who_it_is_holds_all_the_same(tmp_path, content):
     with locks.writer(tmp_path):
         (tmp_path / locks.NAME).write_text(content)

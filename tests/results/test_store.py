@@ -278,6 +278,7 @@ for i in range(steps):
 
 
 @pytest.mark.parametrize("moment", [0, 1, 6, 41])
+@pytest.mark.quick(2)
 def test_a_kill_at_any_moment_keeps_what_was_written(tmp_path, moment):
     command = [sys.executable, "-W", "error", "-c", LOAD_STORE + KILLED, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -396,6 +397,7 @@ def test_every_file_of_numbers_ends_with_a_checksum(tmp_path):
 @pytest.mark.parametrize(
     ("file", "lost"), [("metrics/c/0/0/1", [2, 3]), ("metrics/c/0/0/2", [4]), ("samples/c/1/3/0/0", [3])]
 )
+@pytest.mark.quick(2)
 def test_what_is_damaged_counts_as_not_recorded_until_it_is_written_again(tmp_path, monkeypatch, how, file, lost):
     monkeypatch.setattr(arrays, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
     monkeypatch.setattr(arrays, "_FIELD_CHUNK_BYTES", 80)  # two runs a file

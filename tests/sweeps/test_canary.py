@@ -55,6 +55,7 @@ def _mlp(params, x, xp):
 
 @pytest.mark.parametrize("width", [32, 128])
 @pytest.mark.parametrize("runs", [1, 8])
+@pytest.mark.quick(2)
 def test_jit_scan_vmap_mlp(width, runs):
     steps, batch = 8, 256
     rng = np.random.default_rng(1)

@@ -113,6 +113,7 @@ class TestOneRunABlock:
         assert_same(Many(SMALL, list(range(MANY))).advance(0, 199, 0, 1).bits(), reference())
 
     @pytest.mark.parametrize("seed", [0, 17, 63])
+    @pytest.mark.quick(1)
     def test_alone(self, seed):
         assert_same(Many(SMALL, [seed]).advance(STEPS).bits(), reference())
 
@@ -124,6 +125,7 @@ class TestOneRunABlock:
         assert_same(Many(SMALL, order).advance(STEPS).bits(), reference())
 
     @pytest.mark.parametrize("num_devices", [1, 2])
+    @pytest.mark.quick(1)
     def test_devices_and_padding(self, num_devices):
         # Three runs on two devices: padded to four.
         assert_same(Many(SMALL, [40, 2, 21], num_devices=num_devices).advance(STEPS).bits(), reference())
@@ -298,6 +300,7 @@ class TestPrograms:
         assert sweep(0, 1e-3, [0.5, 1.0, 1.5, 2.0]) == []
 
     @pytest.mark.parametrize("block_size", [1, 4])
+    @pytest.mark.quick(1)
     def test_no_collective_operation_in_advance(self, block_size):
         config, seeds = (SMALL, range(4)) if block_size == 1 else (SHALLOW, range(8))
         many = Many(config, list(seeds), block_size)

@@ -213,6 +213,7 @@ def test_the_same_parts_have_the_same_text_in_another_process(prints, tmp_path):
         ("blob", "0.1 * jax", "0.2 * jax"),
     ],
 )
+@pytest.mark.quick(5)
 def test_what_computes_something_else_has_another_text(name, old, new, prints, tmp_path):
     assert old in MINE
     changed = loaded(written(tmp_path, MINE.replace(old, new)))
@@ -448,6 +449,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("part", OTHERS)
+@pytest.mark.quick(2)
 def test_a_part_that_differs_is_refused_and_named(part, whole, tmp_path):
     other = loaded(written(tmp_path, MINE.replace(*OTHERS[part])))
     with pytest.raises(ValueError, match="was made otherwise: ") as caught:

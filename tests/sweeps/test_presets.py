@@ -26,6 +26,7 @@ def made_of(name: str) -> tuple[gandyn.Sweep, Any]:
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.quick(6)
 def test_every_one_is_a_run(name):
     made, _ = made_of(name)
     assert made.num_steps >= 5_000

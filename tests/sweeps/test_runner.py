@@ -146,6 +146,7 @@ def test_diverged_run_is_flagged_and_its_neighbours_are_not():
         ({"config": gandyn.Config(gen_width=60_000)}, "memory: 3 runs need about"),
     ],
 )
+@pytest.mark.quick(2)
 def test_bad_input_is_refused_before_anything_is_written_or_compiled(given, message, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "train_groups", lambda *_: pytest.fail("training started"))
     with pytest.raises(ValueError, match=message):

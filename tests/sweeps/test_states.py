@@ -86,6 +86,7 @@ def trained(folder: Path, run: int, step: int) -> State:
 
 
 @pytest.mark.parametrize("step", [None, 10, 8, 5, 0])
+@pytest.mark.quick(2)
 def test_a_state_is_that_of_the_run_to_the_bit(whole, step):
     """Kept at the end; at other steps, measured or not, trained again."""
     found = gandyn.load_states(whole, 2, step)
@@ -155,6 +156,7 @@ def test_its_players_are_those_that_were_measured(whole):
         ("discriminate", np.zeros((1, 5, 2)), r"points: got shape \(1, 5, 2\); allowed: \(N, 2\)"),
     ],
 )
+@pytest.mark.quick(2)
 def test_wrong_shapes(method, argument, message, whole):
     with pytest.raises(ValueError, match=message):
         getattr(gandyn.load_states(whole, 0), method)(argument)
@@ -334,6 +336,7 @@ WIDER, PLAIN = dataclasses.replace(CONFIG, gen_width=5), dataclasses.replace(CON
         (CONFIG, lambda given: 3, r"init_from: got 3; allowed: what load_states gives"),
     ],
 )
+@pytest.mark.quick(2)
 def test_what_does_not_fit_is_refused_before_anything_is_written(config, choose, message, whole, tmp_path, monkeypatch):
     given = choose(gandyn.load_states(whole, 0))
     monkeypatch.setattr(engines, "train_groups", lambda *_: pytest.fail("training started"))

@@ -54,6 +54,7 @@ def draw(num: int, seed: int = 0, target: GaussianMixture = RING) -> np.ndarray:
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 class TestConventions:
+    @pytest.mark.quick(2)
     def test_real_samples_reach_the_gaussian_mass(self, name):
         convention = CONVENTIONS[name]
         n = convention.num_samples
@@ -63,6 +64,7 @@ class TestConventions:
         assert abs(got["high_quality"] - mass) < 5 * np.sqrt(mass * (1 - mass) / n)  # five sigma
         assert got["modes"] == 8
 
+    @pytest.mark.quick(2)
     def test_agrees_with_the_definitions(self, name):
         convention = CONVENTIONS[name]
         target = targets.mixture([[0, 0], [1, 0], [0, 2]], [0.1, 0.3, 0.2], [1, 2, 5])
@@ -111,6 +113,7 @@ class TestRightDirection:
         assert got["reverse_kl"] > full["reverse_kl"] + 0.05
 
     @pytest.mark.parametrize("k", [1, 2, 4, 7, 8])
+    @pytest.mark.quick(2)
     def test_k_of_eight_modes(self, k):
         x = np.repeat(np.asarray(RING.means)[:k], 50, axis=0)
         got = measure(x)
@@ -206,6 +209,7 @@ class TestFullCovariances:
     TARGET = targets.mixture(MEANS, covariances=COVARIANCES, weights=[1, 2, 5])
 
     @pytest.mark.parametrize("name", CONVENTIONS)
+    @pytest.mark.quick(2)
     def test_agrees_with_the_definitions(self, name):
         """Nearest by Mahalanobis' distance, counted in it; one sample at a time, in float64."""
         convention = CONVENTIONS[name]
@@ -256,6 +260,7 @@ class TestGroups:
     """A mode of several components: the one of the nearest component, within so many of its std."""
 
     @pytest.mark.parametrize("name", CONVENTIONS)
+    @pytest.mark.quick(2)
     def test_agrees_with_the_definitions(self, name):
         convention = CONVENTIONS[name]
         groups = np.array([0, 1, 0, 2, 1])

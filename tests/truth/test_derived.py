@@ -20,18 +20,20 @@ from gandyn.truth.derived import critic_of, separable, slope_bound, truth_of, wh
 
 SEPARABLE = [name for name, loss in LOSSES.items() if loss.critic and not (loss.pairs or loss.couples or loss.aux)]
 SLOW = pytest.mark.slow
+# Two seconds of compiling each: most are slow.
 SETTINGS = [
-    # Losses that share D's loss with another are slow: two seconds of compiling each.
+    *(pytest.param(name, {}, marks=SLOW if name != "hinge" else ()) for name in SEPARABLE),
+    pytest.param("minimax", {"label_smoothing": 0.3, "label_smoothing_fake": 0.05}),
     *(
-        pytest.param(name, {}, marks=SLOW if name in ("mean_logit", "alpha_non_saturating", "f_js") else ())
-        for name in SEPARABLE
+        pytest.param(name, numbers, marks=SLOW)
+        for name, numbers in (
+            ("minimax", {"label_smoothing": 0.1}),
+            ("least_squares", {"label_fake": -1.0, "label_real": 1.0, "label_gen": 0.0}),
+            ("least_squares_sigmoid", {"label_fake": 0.1, "label_real": 0.9}),
+            ("alpha", {"alpha_disc": 0.5, "alpha_gen": 0.5}),
+            ("alpha", {"alpha_disc": 2.0, "alpha_gen": 3.0}),
+        )
     ),
-    ("minimax", {"label_smoothing": 0.1}),
-    ("minimax", {"label_smoothing": 0.3, "label_smoothing_fake": 0.05}),
-    ("least_squares", {"label_fake": -1.0, "label_real": 1.0, "label_gen": 0.0}),
-    ("least_squares_sigmoid", {"label_fake": 0.1, "label_real": 0.9}),
-    ("alpha", {"alpha_disc": 0.5, "alpha_gen": 0.5}),
-    ("alpha", {"alpha_disc": 2.0, "alpha_gen": 3.0}),
 ]
 SETTING = pytest.mark.parametrize(("name", "numbers"), SETTINGS)
 
@@ -79,7 +81,6 @@ class TestBuiltIn:
         assert given.source == "given"
 
     @SETTING
-    @pytest.mark.quick(3)
     def test_numbers(self, name, numbers):
         given, derived = both(name, numbers)
         assert derived.equilibrium == pytest.approx(given.equilibrium, abs=1e-5)
@@ -89,12 +90,12 @@ class TestBuiltIn:
 
     @SETTING
     @pytest.mark.parametrize("packing", [1, 2])
+    @pytest.mark.quick(8)
     def test_mode_card(self, name, numbers, packing):
         given, derived = both(name, numbers)
         np.testing.assert_allclose(derived.of_modes(5, packing), given.of_modes(5, packing), rtol=1e-4, atol=1e-5)
 
     @SETTING
-    @pytest.mark.quick(3)
     def test_sound(self, name, numbers):
         given, derived = both(name, numbers)
         found = {
@@ -314,7 +315,7 @@ class TestOtherLosses:
         np.testing.assert_allclose(got, [-1, 1], atol=1e-4)
 
     @pytest.mark.parametrize(("weight", "where"), [(3.0, "at every log p/q"), (-0.5, "where log p/q is below -0.70")])
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_no_finite_optimum_at_some_values_of_a_number(self, weight, where):
         def disc(real, fake, numbers):
             return jnp.mean(relu(1 - real)) + jnp.mean(relu(1 + fake)) - numbers.weight * jnp.mean(fake)

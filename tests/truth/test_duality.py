@@ -113,6 +113,7 @@ class TestEquilibrium:
             assert abs(estimate.mean) < 1e-6, loss
             assert estimate.se < 1e-6, loss
 
+    @pytest.mark.slow
     def test_constant_discriminator(self):
         found = ends_of(constant=0.5)
         np.testing.assert_array_equal(found.logits, 0.5)
@@ -120,6 +121,7 @@ class TestEquilibrium:
 
 
 class TestWorst:
+    @pytest.mark.slow
     def test_linear_discriminator(self):
         found = worst("minimax", slope=(0.3, -0.7))
         np.testing.assert_allclose(found.point, [2.5, -2.25], atol=1e-6)

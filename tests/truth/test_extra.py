@@ -37,6 +37,7 @@ class TestLogLikelihood:
         assert got["log_likelihood_real"] == pytest.approx(-1 - math.log(2 * math.pi), abs=2e-3)
 
     @pytest.mark.parametrize(("d", "std"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (1.0, 1.5), (0.0, 0.7)])
+    @pytest.mark.quick(2)
     def test_gaussians(self, d, std):
         self.check(d, std, 1e-2)
 

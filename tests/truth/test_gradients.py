@@ -228,6 +228,7 @@ def largest_slopes() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("loss", OF_OUTPUTS)
+@pytest.mark.quick(5)
 def test_supremum_of_every_loss(loss):
     """Where there is none, the slope keeps growing."""
     for order, largest in zip(ORDERS, largest_slopes()[loss]):

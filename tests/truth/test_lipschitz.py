@@ -90,6 +90,7 @@ def check_order(config: Config, seed: int = 0, num_steps: int = 0) -> None:
 
 class TestUpper:
     @pytest.mark.parametrize("name", FINITE)
+    @pytest.mark.quick(2)
     def test_is_not_below_what_is_measured(self, name):
         check_order(FINITE[name])
 
@@ -177,6 +178,7 @@ class TestUpper:
 
 
 class TestLower:
+    @pytest.mark.slow
     def test_finds_the_largest_slope(self):
         axis = jnp.asarray([-1.0, 0.0, 1.0])
         points = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)

@@ -121,7 +121,7 @@ class TestClasses:
         ("f_js", {}),
     ],
 )
-@pytest.mark.quick(6)
+@pytest.mark.quick(2)
 def test_best_value_of_every_formula(loss, numbers):
     """Against quadrature in one dimension, d = 1."""
     game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss), HParams(**numbers))
@@ -175,6 +175,7 @@ class TestMinibatchLayers:
         assert abs(got["value"] - values.mean()) < 4 * error
         assert 0.3 < got["value_se"] / (values.std() / np.sqrt(8 * 32)) < 3  # 256 batches of 32 nodes
 
+    @pytest.mark.slow
     def test_no_surface(self):
         with pytest.raises(ValueError, match="keep_surface: got 2; allowed where D's output at a point depends on"):
             measure.check(make_game(NORMAL, Config(minibatch_layer="stddev")), MEASURE)
@@ -195,6 +196,7 @@ class TestAverage:
         assert got["jsd_average"] == pytest.approx(JSD[1.0], abs=TOLERANCE)
         assert got["high_quality_average"] > got["high_quality"]
 
+    @pytest.mark.slow
     def test_where_both_agree_their_numbers_are_the_same(self):
         got = self.found(1.0, 1.0)
         for name in ("jsd", "modes", "high_quality", "mode_tv", "reverse_kl"):

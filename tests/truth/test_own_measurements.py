@@ -362,6 +362,7 @@ SHARING = {"networks": 1, "objectives": 5, "all": len(GAMES)}
 
 
 @pytest.mark.parametrize("reads", SHARING)
+@pytest.mark.quick(1)
 def test_programs_are_shared_as_far_as_is_read(reads):
     """One for all where networks alone are read; one a loss, penalty or schedule where objectives are; else each."""
     options = dataclasses.replace(QUICK, measurements=(counting(reads),))

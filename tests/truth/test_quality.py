@@ -103,6 +103,7 @@ class TestFrechet:
     COVARIANCES = ([[0.25, 0], [0, 0.25]], [[0.3, 0.2], [0.2, 0.5]], [[2.0, -0.9], [-0.9, 0.5]], [[1e-4, 0], [0, 4.0]])
 
     @pytest.mark.parametrize("covariance", COVARIANCES)
+    @pytest.mark.quick(2)
     def test_of_gaussians(self, covariance):
         mean, other = np.array([1.0, -2.0]), np.array(covariance)
         root = scipy.linalg.sqrtm(0.25 * other)

@@ -61,6 +61,7 @@ def nodes(target: Any) -> tuple[jax.Array, jax.Array]:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.quick(2)
 def test_grid_holds_the_box_at_the_scale(name):
     target = KINDS[name]
     size = truth.grid_cells(target, 0.5)
@@ -72,7 +73,7 @@ def test_grid_holds_the_box_at_the_scale(name):
 
 
 @pytest.mark.parametrize("name", ["ring", "covariances", "checkerboard"])
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_a_target_without_blur_has_the_unblurred_candidates(name):
     target = KINDS[name]
     size = truth.grid_cells(target, 0.5, most=512)

@@ -113,6 +113,7 @@ class TestUniforms:
 class TestValue:
     # Losses that read what D sows beside its outputs: tests of the auxiliary classifier.
     @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if not loss.aux])
+    @pytest.mark.quick(5)
     def test_is_the_loss_itself(self, name):
         rng = np.random.default_rng(0)
         outputs, loss = rng.standard_normal((3, 2, 8, 64)).astype(np.float32), LOSSES[name]
@@ -175,6 +176,7 @@ def best_responses(config: MeasureConfig):
 
 class TestBestResponse:
     @pytest.mark.parametrize("d", GAUSSIANS)
+    @pytest.mark.quick(2)
     def test_closed_forms_to_2e_3(self, d):
         found = best_responses(SHARP)(d, 0)
         for name, (value, _) in found.items():
@@ -183,6 +185,7 @@ class TestBestResponse:
         assert jsd == pytest.approx(GAUSSIANS[d][0], abs=2e-3)
 
     @pytest.mark.parametrize("d", GAUSSIANS)
+    @pytest.mark.quick(2)
     def test_the_defaults(self, d):
         """To the largest error of docs/truth.md; hinge's critic is a step, and noisier."""
         for name, (value, _) in best_responses(DEFAULT)(d, 0).items():
@@ -251,7 +254,7 @@ class TestMeasureEndToEnd:
     """`measure` on an exactly Gaussian q, with D the exact optimum of the logistic loss."""
 
     @pytest.mark.parametrize("d", [0.5, 2.0])
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_logistic(self, d):
         got = measured_by(gaussian_state(d, seed=1))
         jsd, disc, *_ = GAUSSIANS[d]
@@ -437,11 +440,13 @@ class TestDensity:
         density = binned(self.points(), self.RING, 128, 0.5)
         np.testing.assert_array_equal(look_up(density, jnp.asarray([[100.0, 0.0], [0.0, -100.0]])), 0)
 
+    @pytest.mark.slow
     def test_points_that_are_not_finite_are_lost_mass(self):
         x = self.points().at[::2, 1].set(jnp.nan)
         density = binned(x, self.RING, 128, 0.5)
         assert float(jnp.sum(density.values)) * float(density.cell) ** 2 == pytest.approx(0.5, rel=1e-4)
 
+    @pytest.mark.slow
     def test_grid_holds_the_box_unless_capped(self):
         size = truth.grid_cells(self.RING, 0.5)
         assert size % 64 == 0
