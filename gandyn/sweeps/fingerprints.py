@@ -73,7 +73,8 @@ def _without_addresses(text: str) -> str:
 def _traced(function: Callable[..., Any], *arguments: Any, source: Any = None) -> Any:
     """The program of a function; where it cannot be traced here, the bytecode of it, or of `source`."""
     try:
-        return jax.make_jaxpr(function)(*arguments)
+        # Of a function made anew: jax keeps what it traced, and a part that draws at random would look the same twice.
+        return jax.make_jaxpr(lambda *given: function(*given))(*arguments)
     except Exception as error:  # noqa: BLE001 (a person's own code, which may need what is not here)
         return type(error).__name__, _code(function if source is None else source)
 

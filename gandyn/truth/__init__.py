@@ -12,9 +12,10 @@ from gandyn.truth.lipschitz import lower as lipschitz_lower
 from gandyn.truth.lipschitz import upper as lipschitz_upper
 from gandyn.truth.nodes import sobol_bits, uniforms
 from gandyn.truth.transport import w1, w1_bounds, w1_estimate, w1_extrapolated, w1_floor
-from gandyn.truth.value import Estimate, estimate, value
+from gandyn.truth.value import T_975, Estimate, estimate, value
 
 __all__ = [
+    "T_975",
     "Estimate",
     "Extremes",
     "GridDensity",

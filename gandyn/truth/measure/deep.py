@@ -1,7 +1,9 @@
 """The measurements that are taken seldom: what a GAN's losses hide."""
 
+import functools
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,12 +14,15 @@ from gandyn import truth
 from gandyn.gan import sampling
 from gandyn.gan.config import loss_of
 from gandyn.gan.game import Game
+from gandyn.gan.loss import Loss
+from gandyn.gan.number import HParams
 from gandyn.gan.state import Players
 from gandyn.gan.step import init
 from gandyn.truth import gradients as true_gradients
-from gandyn.truth import jacobian, quality
+from gandyn.truth import jacobian, preimages, quality
+from gandyn.truth.derived import critic_of
 from gandyn.truth.measure.measurement import Attributes, FieldSpec, HostView, Measurement, Subject, in_the_plane
-from gandyn.truth.measure.view import View, divergence, generate, jensen_shannon, node_bits, node_uniforms
+from gandyn.truth.measure.view import View, generate, node_bits, node_uniforms, replicates, values
 from gandyn.truth.nodes import NUM_SCRAMBLES
 
 
@@ -36,31 +41,132 @@ def _estimated(**estimates: truth.Estimate) -> dict[str, jax.Array]:
 # ---- best responses
 
 
-_BEST_METRICS: dict[str, Attributes] = (
-    _with_error("value_best_deep", "best-response value, more nodes and bandwidths", "value")
-    | _with_error("value_deep", "value V(D, G), more nodes", "value")
-    | _with_error("lag_deep", "discriminator lag, more nodes and bandwidths", "value")
-    | _with_error("jsd_deep", "Jensen-Shannon divergence, lower bound, more nodes and bandwidths", "nat")
-    | _with_error("tv", "total variation distance, lower bound", "1")
-    | _with_error("triangular", "triangular discrimination (symmetric chi2), lower bound", "1")
-)
+_BEST_NAMES = {
+    "value_best_deep": ("best-response value", "value"),
+    "lag_deep": ("discriminator lag", "value"),
+    "jsd_deep": ("Jensen-Shannon divergence", "nat"),
+    "tv": ("total variation distance", "1"),
+    "triangular": ("triangular discrimination (symmetric chi2)", "1"),
+}
+_VALUE_DEEP = _with_error("value_deep", "value V(D, G), more nodes", "value")
+_NUM_EXACT = 2048
+"""Nodes of each scramble at which G's density is taken by a change of variables."""
+
+
+def _exactly(subject: Subject) -> bool:
+    """Whether G's density is known without a bandwidth (`gandyn.truth.preimages`)."""
+    config = subject.config
+    plain = config.instance_noise == "none" and not loss_of(config).aux
+    return preimages.invertible(subject.game) and plain and critic_of(loss_of(config)) is not None
+
+
+def _best_metrics(subject: Subject) -> Mapping[str, Attributes]:
+    exact = _exactly(subject)
+    metrics: dict[str, Attributes] = {}
+    for name, (long_name, units) in _BEST_NAMES.items():
+        of = "by a change of variables over G's preimages" if exact else "lower bound, more nodes and bandwidths"
+        metrics |= _with_error(name, f"{long_name}, {of}", units)
+        metrics[f"{name}_low"] = {"long_name": f"{long_name}, lower end of its interval", "units": units}
+        if exact:
+            metrics[f"{name}_high"] = {"long_name": f"{long_name}, upper end of its interval", "units": units}
+    if exact:
+        text = "share of latents that are found again from where G sends them"
+        metrics["preimages_found"] = {"long_name": text, "units": "share"}
+    return metrics | _VALUE_DEEP
+
+
+def _responses(view_of: Callable[[jax.Array], jax.Array], ratios: jax.Array) -> dict[str, jax.Array]:
+    """Replicates (M,) of the best values that candidates for log p/q (A, 2, M, N, m), of plain samples, lead to."""
+    # V = 2 JSD - log 4; V = 2 TV - 2; V = -1/2 integral of pq / (p + q), and 2 - 4 of that.
+    return {
+        "value_best_deep": view_of(ratios),
+        "jsd_deep": replicates("f_js", ratios) / 2,
+        "tv": 1 + replicates("hinge", ratios) / 2,
+        "triangular": 2 + 8 * replicates("least_squares", ratios),
+    }
 
 
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
-    """D's best response, and the divergences."""
-    value, best = truth.estimate(view.value), truth.estimate(view.best)
-    clean = view.clean_log_ratios
-    hinge, squares = divergence("hinge", clean), divergence("least_squares", clean)
-    lag_se = truth.estimate(view.best - view.values[-1]).se  # of nodes that both share
-    return _estimated(
-        value_best_deep=best,
-        value_deep=value,
-        lag_deep=truth.Estimate(best.mean - value.mean, lag_se),
-        jsd_deep=jensen_shannon(clean),
-        tv=truth.Estimate(1 + hinge.mean / 2, hinge.se / 2),  # V = 2 TV - 2
-        # V = -1/2 integral of pq / (p + q), and 2 - 4 of that
-        triangular=truth.Estimate(2 + 8 * squares.mean, 8 * squares.se),
-    )
+    """D's best response, and the divergences; where G's density can be had exactly, what the host needs for that."""
+    value = truth.estimate(view.value)
+    bounds = _responses(lambda ratios: view.best, view.clean_log_ratios)
+    bounds["lag_deep"] = view.best - view.values[-1]  # of nodes that both share
+    found = _estimated(value_deep=value, **{name: truth.estimate(x) for name, x in bounds.items()})
+    found["lag_deep"] = found["value_best_deep"] - value.mean
+    found |= {f"{name}_low": found[name] - truth.T_975 * found[f"{name}_se"] for name in bounds}
+    if not _exactly(Subject(view.unscheduled, view.options)):
+        return found
+    num = min(_NUM_EXACT, view.logits.shape[-1])
+
+    def first(x: jax.Array) -> jax.Array:  # (M N, ...) -> (M, num, ...)
+        return x.reshape(*view.logits.shape[1:], *x.shape[1:])[:, :num]
+
+    packs = lambda x: x.reshape(-1, view.game.config.packing, *x.shape[1:])  # noqa: E731
+    points = jnp.stack([first(packs(view.real)), first(packs(view.fake))])  # (2, M, num, m, 2)
+    exact = {"points": points, "latents": first(packs(view.nodes.pairs.latents)), "logits": view.logits[..., :num]}
+    if view.nodes.labels is not None:
+        exact["labels"] = first(view.nodes.labels[: len(view.nodes.labels) // 2])
+    return found | {"exact": exact}
+
+
+def _exact_response(view: HostView) -> Mapping[str, Any]:
+    """The same of a density without a bandwidth.
+
+    What the search alone finds gives a function of the point, so a lower bound; with the latents that are known beside,
+    of G's samples alone, fewer sheets are missed where q counts than where p does: an upper estimate, and the nearer
+    one of the two.
+    """
+    if "exact" not in view.found:
+        return {}
+    game, exact = view.game.at(view.state.step), view.found["exact"]
+    points, labels = exact["points"], exact.get("labels")  # (2, M, N, m, 2), (M, N)
+    own = np.stack([np.full_like(exact["latents"], np.nan), exact["latents"]]).reshape(-1, 2)
+    each = None if labels is None else np.broadcast_to(labels[None, :, :, None], points.shape[:-1]).reshape(-1)
+    q = preimages.density(game, view.state.variables.gen, points.reshape(-1, 2), each, own)
+    log_p = _log_p(game, points.reshape(-1, 2), each)
+    with np.errstate(invalid="ignore"):
+        ratios = np.stack([np.nan_to_num(log_p - log_q, nan=0.0) for log_q in (q.log_q, q.log_q_found)])
+    # What float32 cannot tell from 0 is 0: else hinge's step would tell how a density was computed, and find TV there.
+    ratios = np.where(np.abs(ratios) < _NEAREST, 0, np.clip(ratios, -_FURTHEST, _FURTHEST))
+    ratios = ratios.astype(np.float32).reshape(2, *points.shape[:-1])
+    best, found = (_exact_values(loss_of(game.config), game.hparams, exact["logits"], labels, one) for one in ratios)
+    metrics = _estimated(**{name: truth.estimate(x) for name, x in best.items()})
+    for name, own_replicates in found.items():
+        low, high = truth.estimate(own_replicates), metrics[name] + truth.T_975 * metrics[f"{name}_se"]
+        metrics |= {f"{name}_low": low.mean - truth.T_975 * low.se, f"{name}_high": high}
+    return {name: np.asarray(x) for name, x in metrics.items()} | {"preimages_found": np.asarray(q.found)}
+
+
+_NEAREST = 1e-3
+_FURTHEST = 20 * math.log(2)
+"""The largest |log p/q| of a density without a bandwidth: cut there, V of a bounded loss changes by less than 1e-5."""
+
+
+def _log_p(game: Game, points: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """The target's log density at points (Q, 2), given labels (Q,) where there are any: (Q,)."""
+    if labels is None:
+        return np.asarray(game.target.log_prob(jnp.asarray(points)), float)
+    of_classes: Any = game.target
+    log_p = np.zeros(len(points))
+    for label in np.unique(labels):
+        rows = labels == label
+        one = of_classes.of_class(int(label), game.config.num_classes)
+        log_p[rows] = np.asarray(one.log_prob(jnp.asarray(points)), float)[rows]
+    return log_p
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _exact_values(
+    loss: Loss, numbers: HParams, logits: jax.Array, labels: jax.Array | None, ratios: jax.Array
+) -> dict[str, jax.Array]:
+    """Replicates (M,) of what log ratios (2, M, N, m) lead to, and of the lag of D's outputs (2, M, N)."""
+    both = None if labels is None else jnp.stack([labels, labels])
+
+    def best(ratios: jax.Array) -> jax.Array:
+        return values(loss, numbers, (logits, both, None), jnp.sum(ratios, axis=-1))
+
+    found = _responses(lambda ratios: best(ratios)[0], ratios[None])
+    return found | {"lag_deep": found["value_best_deep"] - best(ratios[None])[-1]}
 
 
 _GAP_METRICS: dict[str, Attributes] = (
@@ -294,11 +400,13 @@ def _spectrum_keys(view: View, key: jax.Array) -> Mapping[str, Any]:
 
 BEST_RESPONSE = Measurement(
     "best_response_deep",
-    _BEST_METRICS,
+    _best_metrics,
     _best_response,
+    host=_exact_response,
+    host_seconds=lambda subject: 5.0 if _exactly(subject) else 0.0,
     reads="networks",
     applies=in_the_plane,
-    text="max_D V, lag, JSD, TV and triangular discrimination, with more nodes at more bandwidths",
+    text="max_D V, lag, JSD, TV and triangular discrimination, each in its interval: exact for latents in the plane",
 )
 GAP = Measurement(
     "gap",
