@@ -6,6 +6,7 @@ sweeping them recompiles nothing.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -42,12 +43,17 @@ class Number:
     def check(self, name: str, value: Any) -> None:
         """Raises ValueError where `value` is not one number in the range, or is not in float32."""
         checks.number(name, value, self.low, self.high, above=self.above, below=self.below)
+        checks.number(name, value, *self._ends)
+
+    @functools.cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The least and the largest value in float32."""
         low, high = float(np.float32(self.low)), float(np.float32(self.high))
         if self.above:
             low = float(np.nextafter(np.float32(low), np.float32(np.inf))) if low else _LEAST
         if self.below:
             high = float(np.nextafter(np.float32(high), np.float32(-np.inf)))
-        checks.number(name, value, max(low, -_MOST), min(high, _MOST))
+        return max(low, -_MOST), min(high, _MOST)
 
 
 @jax.tree_util.register_pytree_with_keys_class

@@ -70,6 +70,8 @@ def text_of(value: Any) -> Any:
 
     A module is its class's name with its fields as JSON: 'MyDisc{"width": 32}'.
     """
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if isinstance(value, nn.Module):
         return f"{type(value).__name__}{json.dumps(module_fields(value), sort_keys=True)}"
     if isinstance(value, tuple(kind for kind, _ in _NAMED.values())):
