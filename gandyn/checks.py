@@ -64,9 +64,9 @@ def number(
     field: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, below: bool = False
 ) -> None:
     """`value` is one finite number in [low, high], less the ends if `above`, `below`."""
-    if type(value) in (float, int) and low <= value <= high and abs(value) < _USUAL:
-        if not (above and value == low) and not (below and value == high):
-            return  # by far the most frequent case, ten times as fast
+    at_an_end = (above and value == low) or (below and value == high) if type(value) in (float, int) else True
+    if not at_an_end and low <= value <= high and abs(value) < _USUAL:
+        return  # by far the most frequent case, ten times as fast
     try:
         alone = numbers(field, value).ndim == 0
     except ValueError:
