@@ -59,6 +59,16 @@ COLUMNS = {
     "lag": Column(
         "lag", "best value minus value at the end, mean over the runs that did not diverge; nats for logistic losses", 3
     ),
+    "accuracy": Column(
+        "D's accuracy",
+        "share of samples, half real and half G's, that D tells right at its decision threshold, at the end, mean over "
+        "the runs that did not diverge; 50 % is a D that knows nothing, or q = p: the next column tells them apart",
+        1,
+        True,
+    ),
+    "accuracy_best": Column(
+        "best accuracy", "(1 + TV) / 2: what the best D would tell right against the same G, at the end", 1, True
+    ),
     "across_disc": Column("D loss, across runs", "rank correlation, over runs, of D's final loss with final modes", 2),
     "across_gen": Column("G loss, across runs", "rank correlation, over runs, of G's final loss with final modes", 2),
     "within_disc": Column(
@@ -116,17 +126,26 @@ def _correlation_entry(loss: NDArray, metric: NDArray, name: str = "modes") -> E
     return Entry(interval, n, "; ".join(notes))
 
 
-METRICS = ("modes", "high_quality", "jsd", "lag")
+METRICS = ("modes", "high_quality", "jsd", "lag", "accuracy", "accuracy_best")
 """Metrics whose means at the end the table holds."""
 
 
 def _bounds(metric: str, total: NDArray) -> tuple[float, float]:
     """What an entry of a metric cannot leave, with these numbers of modes (R,)."""
-    most = {"modes": float(total.max(initial=0)), "high_quality": 1.0, "jsd": math.log(2)}
+    most = {"modes": float(total.max(initial=0)), "high_quality": 1.0, "jsd": math.log(2), "accuracy": 1.0}
+    most["accuracy_best"] = 1.0
     return (0.0, most[metric]) if metric in most else intervals.ANYTHING
 
 
 _CORRELATION = -1.0, 1.0
+
+
+_OF_LOSS = {
+    "lag": "no best value is known for this loss",
+    "accuracy": "this loss has no decision threshold",
+    "accuracy_best": "not measured at the end",
+}
+"""Metrics that a diverged run has not, and why a loss has none."""
 
 
 def table(results: xr.Dataset) -> list[Row]:
@@ -150,10 +169,10 @@ def table(results: xr.Dataset) -> list[Row]:
         entries = {"diverged": _share_entry(fails[used])}
         for metric in METRICS:
             missing = "not measured at the end"
-            if metric == "lag":
+            if metric in _OF_LOSS:
                 # Undefined in every run that did not diverge: the loss, not the run, is the reason.
-                of_loss = not np.isfinite(at_end["lag"][used]).any() and not fails[used].all() if "lag" in at_end else 0
-                missing = "no best value is known for this loss" if of_loss else "a diverged run has no lag"
+                known = metric not in at_end or np.isfinite(at_end[metric][used]).any() or fails[used].all()
+                missing = f"a diverged run has no {metric.partition('_')[0]}" if known else _OF_LOSS[metric]
             if metric in at_end:
                 entries[metric] = _mean_entry(at_end[metric][used], missing, _bounds(metric, total[used]))
             else:

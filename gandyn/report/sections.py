@@ -92,6 +92,17 @@ GRADIENT_SNR = Section(
 )
 
 
+ACCURACY = Section(
+    "What the discriminator tells right",
+    "Means over runs with 95 % intervals: how many samples, half of them real, D tells right at its decision "
+    "threshold, beside what the best D would. 50 % hides which of two things is true: that nothing is left to tell "
+    "apart (then the best D has 50 %, too), or that D knows nothing. Nor need a D at 50 % be undecided: the dotted "
+    "lines show one that calls everything real, or everything fake.",
+    plots.accuracy,
+    any_of=("accuracy",),
+)
+
+
 def gap_budget(results: xr.Dataset) -> Section:
     """The two large terms of a loss, and the duality gap where it was measured."""
     caption = (
@@ -216,6 +227,7 @@ def figures(results: xr.Dataset) -> Iterator[Section]:
         OVERVIEW,
         DECOMPOSITION,
         gap_budget(results),
+        ACCURACY,
         verdict_mosaic(results),
         DISTRIBUTIONS,
         loss_against_coverage("loss_disc", "discriminator"),
