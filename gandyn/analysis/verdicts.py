@@ -21,9 +21,10 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.special
 import scipy.stats
 import xarray as xr
 from numpy.typing import NDArray
@@ -62,18 +63,18 @@ class Rules:
     gradient_vanished: float = 0.01
     """Level at which G's gradient has vanished, as a share of its largest in the first quarter of the run."""
     gain_started: float = 0.2
-    """What a G that has started has gained: JSD, as a share of the first; mass in modes, of that of real samples; modes,
-    of all."""
+    """What a G that has started has gained: JSD, as a share of the first; mass in modes, of that of real samples;
+    modes, of all."""
     mass_in_modes: float = 0.5
     """Mass in modes, as a share of that of real samples, from which G's samples are in modes."""
     modes_collapsed: float = 0.5
     """Share of the modes up to which a run counts as collapsed."""
     jsd_change: float = 0.02
-    """Change of JSD in nats, from the median of the window before to that of the window, up to which a run is steady."""
+    """Change of JSD in nats, from the median of the window before to the window's, up to which a run is steady."""
     modes_change: float = 0.1
     """The same for modes, as a share of all modes."""
-    noise: float = 1.0
-    """Interquartile ranges, mean of both windows, within which a change is noise."""
+    noise: float = 1.3
+    """Standard deviations within the two windows up to which a change is noise."""
     jsd_away: float = 0.1
     """Change of JSD in nats from the window's median to the last measurement at which a run ended away from it."""
     cycle_window: float = 0.5
@@ -108,13 +109,13 @@ VERDICTS: dict[str, str] = {
     "window": "only a window of the run's steps is recorded, from which nothing is said of the run",
     "vanishing_gradient": (
         "G's gradient (grad_norm_gen, else sensitivity) is below {gradient_vanished:g} of its largest in the first "
-        "quarter, while JSD is at least {jsd_large:g} nats, at {share:.0%} of the measurements in the last {window:.0%} "
-        "of steps; from the first from which it stays so"
+        "quarter, while JSD is at least {jsd_large:g} nats, at {share:.0%} of the measurements in the last "
+        "{window:.0%} of steps; from the first from which it stays so"
     ),
     "discriminator_won": (
         "no mode is held, JSD is at least {jsd_won:g} nats, and D lags at most {lag_won:g} of its best value above "
-        "the value at equilibrium, at {share:.0%} of the measurements in the last {window:.0%} of steps; from the first "
-        "from which it stays so"
+        "the value at equilibrium, at {share:.0%} of the measurements in the last {window:.0%} of steps; from the "
+        "first from which it stays so"
     ),
     "cycling": (
         "in the last {cycle_window:.0%} of steps at least {cycle_modes:g} of the modes (one at least) change "
@@ -123,34 +124,36 @@ VERDICTS: dict[str, str] = {
         "first change there"
     ),
     "converged": (
-        "JSD is at most {jsd_converged:g} nats (where it is not recorded, mode_tv at most {tv_converged:g} above that of "
-        "real samples) with every mode held at {share:.0%} of the measurements in the last {window:.0%} of steps; from "
-        "the first from which it stays so"
+        "JSD is at most {jsd_converged:g} nats (where it is not recorded, mode_tv at most {tv_converged:g} above that "
+        "of real samples) with every mode held at {share:.0%} of the measurements in the last {window:.0%} of steps; "
+        "from the first from which it stays so"
     ),
     "never_started": (
-        "at no measurement had G gained, on the first, {gain_started:.0%} of its JSD, {gain_started:.0%} of the mass in "
-        "modes, or {gain_started:.0%} of the modes (half a mode at least), held or only reached; not asked where the players were carried over"
+        "at no measurement had G gained, on the first, {gain_started:.0%} of its JSD, {gain_started:.0%} of the mass "
+        "in modes, or {gain_started:.0%} of the modes (half a mode at least), held or only reached; not asked where "
+        "the players were carried over"
     ),
     "collapsed": (
-        "at most {modes_collapsed:g} of the modes are held, with at least {mass_in_modes:g} of the mass that real samples "
-        "have in modes (medians over the last {window:.0%} of steps), and no trend leads up; from the first from which "
-        "so few stay, which is the first of all where more were never held. Samples that share one point of a mode "
-        "(less than {mode_point:g} of its std) do not hold it: that is a collapse inside the mode"
+        "at most {modes_collapsed:g} of the modes are held, with at least {mass_in_modes:g} of the mass that real "
+        "samples have in modes (medians over the last {window:.0%} of steps), and no trend leads up; from the first "
+        "from which so few stay, which is the first of all where more were never held. Samples that share one point of "
+        "a mode (less than {mode_point:g} of its std) do not hold it: that is a collapse inside the mode"
     ),
     "spread": (
-        "at most {modes_collapsed:g} of the modes are held, with less than {mass_in_modes:g} of the mass in modes, though "
-        "samples reach more than {modes_collapsed:g} of them (medians): between the modes rather than in them, and no "
-        "trend leads up"
+        "at most {modes_collapsed:g} of the modes are held, with less than {mass_in_modes:g} of the mass in modes, "
+        "though samples reach more than {modes_collapsed:g} of those that so many in modes could reach (medians): "
+        "between the modes rather than in them, and no trend leads up"
     ),
     "off_target": (
         "at most {modes_collapsed:g} of the modes are held, with less than {mass_in_modes:g} of the mass in modes, and "
-        "samples reach no more than {modes_collapsed:g} of them (medians), and no trend leads up; of a target without "
-        "modes, JSD is at least {jsd_won:g} nats"
+        "samples reach no more than {modes_collapsed:g} of those that so many in modes could reach (medians), and no "
+        "trend leads up; of a target without modes, JSD is at least {jsd_won:g} nats"
     ),
     "still_moving": (
         "from the window before to the last {window:.0%} of steps, the median of JSD changes by more than "
-        "{jsd_change:g} nats, or that of the modes held by more than {modes_change:g} of all (half a mode at least), and "
-        "by more than {noise:g} times the interquartile range within the two (their mean)"
+        "{jsd_change:g} nats, or that of the modes held by more than {modes_change:g} of all (half a mode at least), "
+        "and by more than {noise:g} times the standard deviation within the two (of few measurements, by Student's "
+        "99 % quantile)"
     ),
     "partial": (
         "more than {modes_collapsed:g} of the modes are held but not all (the median over the last {window:.0%} of "
@@ -207,12 +210,15 @@ class _Run(NamedTuple):
     length: float
     carried: bool
     moments: int
+    known: dict[Any, Any]
 
     def where(self, *names: str) -> tuple[NDArray, ...]:
         """The moments at which all of these were measured (`at`), then each curve there."""
-        defined = np.logical_and.reduce([np.isfinite(self.curves[name]) for name in names])
-        at = self.at(defined)
-        return self.steps[at], *(self.curves[name][at] for name in names)
+        if names not in self.known:
+            defined = np.logical_and.reduce([np.isfinite(self.curves[name]) for name in names])
+            at = self.at(defined)
+            self.known[names] = self.steps[at], *(self.curves[name][at] for name in names)
+        return self.known[names]
 
     def at(self, defined: NDArray) -> NDArray:
         """Positions of the moments at which a run is read, of the measurements that are defined (S,) bool.
@@ -270,7 +276,9 @@ def _required(real: tuple[float, ...], num_samples: float, held: float) -> tuple
 
 def _held(run: _Run, mode_std: NDArray | None, rules: Rules) -> dict[str, NDArray]:
     """Curves (S,): held, the modes held, in units in which real samples hold K; all, 1 where they are as many as real
-    samples hold, else 0; in_modes, the mass in modes over that of real samples; reached, the modes with any sample."""
+    samples hold, else 0; in_modes, the mass in modes over that of real samples; reached, the modes with any sample, and
+    reachable, with how many as many samples in modes would be, were they spread as real ones are.
+    """
     assert run.mode_mass is not None
     mass, defined = run.mode_mass, np.isfinite(run.mode_mass).all(axis=1)
     due, often, sure, rare = _required(tuple(run.real.tolist()), run.num_samples, rules.mode_held)
@@ -282,9 +290,19 @@ def _held(run: _Run, mode_std: NDArray | None, rules: Rules) -> dict[str, NDArra
         "held": held.sum(axis=1) * (run.total / max(often.sum(), 1e-9)),
         "all": ((held[:, group].sum(axis=1) >= sure) & (held[:, ~group].sum(axis=1) >= rare)).astype(float),
         "in_modes": mass.sum(axis=1) / max(run.real.sum(), 1e-9),
-        "reached": (mass > 0)[:, often > 0].sum(axis=1) * (run.total / max((often > 0).sum(), 1)),
+        "reached": (mass > 0).sum(axis=1).astype(float),
+        "reachable": _reachable(mass.sum(axis=1), run),
     }
     return {name: np.where(defined, x, np.nan) for name, x in found.items()}
+
+
+def _reachable(mass: NDArray, run: _Run) -> NDArray:
+    """Modes (S,) that the samples in modes, mass (S,), would reach, drawn as real ones are; ten of them at least."""
+    share = run.real / max(run.real.sum(), 1e-9)
+    if not math.isfinite(run.num_samples):
+        return np.full(len(mass), float((share > 0).sum()))
+    drawn = np.maximum(np.nan_to_num(mass) * run.num_samples, 10)
+    return (1 - (1 - np.minimum(share, 1)) ** drawn[:, None]).sum(axis=1)
 
 
 def _counted(run: _Run, real_modes: NDArray, real_quality: NDArray) -> dict[str, NDArray]:
@@ -298,7 +316,7 @@ def _counted(run: _Run, real_modes: NDArray, real_quality: NDArray) -> dict[str,
     mean, sd = (known.mean(), known.std()) if known.size else (float(run.total), 0.0)
     least = math.ceil(mean - 3 * sd - 0.5)
     held = np.minimum(modes * (run.total / max(mean, 1e-9)), run.total)
-    found = {"held": held, "all": np.where(np.isfinite(modes), modes >= least, np.nan), "reached": held}
+    found = {"held": held, "all": np.where(np.isfinite(modes), modes >= least, np.nan), "reached": modes}
     quality = run.curves.get("high_quality")
     if quality is not None and np.isfinite(real_quality).any():
         found["in_modes"] = quality / max(float(np.nanmean(real_quality)), 1e-9)
@@ -352,22 +370,33 @@ def _settled(run: _Run, steps: NDArray, condition: NDArray, rules: Rules) -> tup
 
 def _median(run: _Run, rules: Rules, name: str) -> float:
     """Of a curve over the window."""
-    steps, x = _need(run, rules, name)
-    return float(np.median(x[_judged(run, steps, rules)]))
+    if ("median", name) not in run.known:
+        steps, x = _need(run, rules, name)
+        run.known["median", name] = float(np.median(x[_judged(run, steps, rules)]))
+    return run.known["median", name]
 
 
-def _trend(run: _Run, steps: NDArray, x: NDArray, rules: Rules) -> tuple[float, bool]:
-    """Change of x's median from the window before to the window, and whether it is beyond what x scatters by in them.
+def _trend(run: _Run, name: str, rules: Rules) -> tuple[float, bool]:
+    """Change of a curve's median from the window before to the window, and whether it is beyond its scatter.
 
-    Neither is any larger or surer for more measurements, as a line's slope would be: neighbours are not independent.
+    That is no surer for more measurements, as a line's slope would be, for neighbours are not independent; but it is
+    less sure for few: then the change must pass Student's 99 % quantile of a difference of two means, too.
     """
+    if ("trend", name) in run.known:
+        return run.known["trend", name]
+    steps, x = _need(run, rules, name)
     inside = _judged(run, steps, rules)
     before = (steps >= window_start(run.steps, rules, 2 * rules.window)) & ~inside
     if before.sum() < 1:
         raise _NotApplied("no measurement in the window before the last: no trend can be told")
-    scatter = np.mean([np.subtract(*np.quantile(x[part], [0.75, 0.25])) for part in (inside, before)])
+    free = int(inside.sum() + before.sum()) - 2
+    std = math.sqrt(sum(((x[part] - x[part].mean()) ** 2).sum() for part in (inside, before)) / free)
+    few = scipy.special.stdtrit(free, 0.995) * math.sqrt(1 / inside.sum() + 1 / before.sum())
     change = float(np.median(x[inside]) - np.median(x[before]))
-    return change, bool(abs(change) > rules.noise * scatter)
+    # The mean, too: a median of whole numbers jumps.
+    surely = min(abs(change), abs(float(x[inside].mean() - x[before].mean()))) > max(rules.noise, few) * std
+    run.known["trend", name] = change, bool(surely)
+    return run.known["trend", name]
 
 
 def _change_of_modes(run: _Run, rules: Rules) -> float:
@@ -377,9 +406,12 @@ def _change_of_modes(run: _Run, rules: Rules) -> float:
 def _moving(run: _Run, rules: Rules) -> str:
     """What moves, and by how much; "" where nothing does."""
     found = []
-    limits = ("jsd", rules.jsd_change, "JSD by {:+.3f} nats"), ("held", _change_of_modes(run, rules), "modes by {:+.1f}")
+    limits = (
+        ("jsd", rules.jsd_change, "JSD by {:+.3f} nats"),
+        ("held", _change_of_modes(run, rules), "modes by {:+.1f}"),
+    )
     for name, limit, words in limits:
-        change, beyond_noise = _trend(run, *_need(run, rules, name), rules)
+        change, beyond_noise = _trend(run, name, rules)
         found += [words.format(change)] if beyond_noise and abs(change) > limit else []
     return ", ".join(found)
 
@@ -396,7 +428,7 @@ def _rises(run: _Run, rules: Rules) -> bool:
     """Whether a trend leads up: more modes, or less JSD."""
     for name, limit, sign in (("held", _change_of_modes(run, rules), 1), ("jsd", rules.jsd_change, -1)):
         try:
-            change, beyond_noise = _trend(run, *_need(run, rules, name), rules)
+            change, beyond_noise = _trend(run, name, rules)
         except _NotApplied:
             continue
         if beyond_noise and sign * change > limit:
@@ -405,7 +437,7 @@ def _rises(run: _Run, rules: Rules) -> bool:
 
 
 def _of(number: float, run: _Run) -> str:
-    return f"{number:.3g} of {run.total} modes"
+    return f"{number:.0f} of {run.total} modes"
 
 
 # ---- the rules
@@ -465,19 +497,23 @@ def _swings(x: NDArray, low: NDArray | float, high: NDArray | float) -> NDArray:
     return np.concatenate([np.zeros_like(state[:1], bool), state[1:] * state[:-1] == -1])
 
 
-def _resolved(run: _Run, rules: Rules) -> NDArray:
+@functools.lru_cache(maxsize=4096)
+def _resolved(real: tuple[float, ...], num_samples: float, gone: float) -> NDArray:
     """(K,) modes of which real samples would hardly ever be gone by chance."""
-    if not math.isfinite(run.num_samples):
-        return run.real > 0
-    gone = np.ceil(rules.mode_gone * run.num_samples * run.real) - 1
-    return scipy.stats.binom.cdf(gone, run.num_samples, np.minimum(run.real, 1)) < 1e-3
+    mass = np.asarray(real)
+    if not math.isfinite(num_samples):
+        return mass > 0
+    return scipy.stats.binom.cdf(np.ceil(gone * num_samples * mass) - 1, num_samples, np.minimum(mass, 1)) < 1e-3
 
 
 def _comings(run: _Run, rules: Rules) -> tuple[NDArray, NDArray, float, str]:
-    """Steps (n,) in the window of cycling, where each mode came or went there (n, k), how many modes must, and of what."""
+    """Steps (n,) in the window of cycling, where each mode came or went (n, k), how many must, and by what."""
     need = max(1, math.ceil(rules.cycle_modes * run.total))
     if run.mode_mass is not None and np.isfinite(run.mode_mass).all(axis=1).sum() > rules.least:
-        defined, seen = np.isfinite(run.mode_mass).all(axis=1), _resolved(run, rules)
+        defined, seen = (
+            np.isfinite(run.mode_mass).all(axis=1),
+            _resolved(tuple(run.real.tolist()), run.num_samples, rules.mode_gone),
+        )
         if not seen.any():
             raise _NotApplied("every mode is so rare that real samples miss it at times")
         at = run.at(defined)
@@ -517,8 +553,17 @@ def _converged(run: _Run, rules: Rules) -> Finding:
     return found._replace(detail=f"at {share:.0%} of the window's measurements, {words} {typical:.3f} at the median")
 
 
+def _more_in_modes(run: _Run) -> bool:
+    """Whether ever clearly more samples were in modes than at first: a handful reaches modes by chance."""
+    (inside,) = run.where("in_modes")[1:] if "in_modes" in run.curves else (np.zeros(0),)
+    if not math.isfinite(run.num_samples) or not inside.size:
+        return True
+    samples = inside * run.real.sum() * run.num_samples
+    return bool(samples.max() >= samples[0] + 3 * math.sqrt(samples[0]) + 10)
+
+
 def _never_started(run: _Run, rules: Rules) -> Finding:
-    steps, held = _need(run, rules, "held")
+    steps, _ = _need(run, rules, "held")
     if run.carried:
         raise _NotApplied("the run started from another's players")
     limits = {"jsd": -rules.gain_started, "in_modes": rules.gain_started, "held": rules.gain_started * run.total}
@@ -530,7 +575,7 @@ def _never_started(run: _Run, rules: Rules) -> Finding:
             continue
         best = float(np.min(x) - x[0]) if name == "jsd" else float(np.max(x) - x[0])
         limit = limits[name] * x[0] if name == "jsd" else max(limits[name], 0.5 if name in ("held", "reached") else 0.0)
-        if abs(best) >= abs(limit):
+        if abs(best) >= abs(limit) and (name != "reached" or _more_in_modes(run)):
             return Finding(False)
         gained[name] = best
     if not gained:
@@ -539,20 +584,29 @@ def _never_started(run: _Run, rules: Rules) -> Finding:
     good = _median(run, rules, "jsd") <= rules.jsd_converged if "jsd" in run.curves else _median(run, rules, "all") == 1
     if good and every[np.isfinite(every)][-1] == 1:
         return Finding(False)
-    words = {"jsd": "JSD fell by {:.3f} nats", "in_modes": "mass in modes rose by {:.3f}", "held": "modes held by {:.2g}"}
+    words = {
+        "jsd": "JSD fell by {:.3f} nats",
+        "in_modes": "mass in modes rose by {:.3f}",
+        "held": "modes held by {:.2g}",
+    }
     words["reached"] = "modes reached by {:.2g}"
     told = ", ".join(words[name].format(abs(x)) for name, x in gained.items())
     return Finding(True, float(steps[0]), f"at best {told} since the first measurement")
 
 
 def _few(run: _Run, rules: Rules) -> tuple[float, float, float]:
-    """Medians over the window of modes held and reached and of the mass in modes (1 where it is not recorded)."""
+    """Medians over the window: modes held, share of the reachable modes reached, mass in modes (1 if not recorded)."""
     _need_modes(run)
+    reachable = _median(run, rules, "reachable") if "reachable" in run.curves else float(run.total)
     return (
         _median(run, rules, "held"),
-        _median(run, rules, "reached") if "reached" in run.curves else math.nan,
+        _median(run, rules, "reached") / max(reachable, 1e-9),
         _median(run, rules, "in_modes") if "in_modes" in run.curves else 1.0,
     )
+
+
+def _few_in_words(run: _Run, held: float, reached: float, inside: float) -> str:
+    return f"{_of(held, run)} held, {inside:.0%} of the mass in modes, {reached:.0%} of the modes reached that it could"
 
 
 def _collapsed(run: _Run, rules: Rules) -> Finding:
@@ -573,9 +627,9 @@ def _collapsed(run: _Run, rules: Rules) -> Finding:
 
 def _spread(run: _Run, rules: Rules) -> Finding:
     held, reached, inside = _few(run, rules)
-    most = rules.modes_collapsed * run.total
-    holds = held <= most and inside < rules.mass_in_modes and reached > most and not _rises(run, rules)
-    return Finding(holds, detail=f"{_of(held, run)} held, {reached:.3g} reached, {inside:.0%} of the mass in modes")
+    few = held <= rules.modes_collapsed * run.total and inside < rules.mass_in_modes
+    holds = few and reached > rules.modes_collapsed and not _rises(run, rules)
+    return Finding(holds, detail=_few_in_words(run, held, reached, inside))
 
 
 def _off_target(run: _Run, rules: Rules) -> Finding:
@@ -583,9 +637,9 @@ def _off_target(run: _Run, rules: Rules) -> Finding:
         jsd = _median(run, rules, "jsd")
         return Finding(jsd >= rules.jsd_won and not _rises(run, rules), detail=f"JSD {jsd:.3f} nats")
     held, reached, inside = _few(run, rules)
-    most = rules.modes_collapsed * run.total
-    holds = held <= most and inside < rules.mass_in_modes and not reached > most and not _rises(run, rules)
-    return Finding(holds, detail=f"{_of(held, run)} held, {reached:.3g} reached, {inside:.0%} of the mass in modes")
+    few = held <= rules.modes_collapsed * run.total and inside < rules.mass_in_modes
+    holds = few and not reached > rules.modes_collapsed and not _rises(run, rules)
+    return Finding(holds, detail=_few_in_words(run, held, reached, inside))
 
 
 def _still_moving(run: _Run, rules: Rules) -> Finding:
@@ -663,6 +717,7 @@ def _runs(results: xr.Dataset, rules: Rules) -> list[_Run]:
             equilibrium=math.nan if equilibrium is None else float(equilibrium[r]),
             length=length,
             moments=rules.moments,
+            known={},
             carried="init_from" in results.coords and bool(str(results["init_from"].values[r])),
         )
         of_real = {name: np.array([np.nan]) if x is None else x[r] for name, x in references.items()}
@@ -684,14 +739,14 @@ def _find(name: str, run: _Run, rules: Rules) -> Finding | str:
         return str(lack)
 
 
-def _judge_run(run: _Run, rules: Rules) -> tuple[str, Finding, dict[str, Finding | str]]:
-    """The verdict, what its rule found, and what each rule did or lacks."""
+def _judge_run(run: _Run, rules: Rules, to_the_end: bool = True) -> tuple[str, Finding, dict[str, Finding | str]]:
+    """The verdict, what its rule found, and what each rule did or lacks: all of them, or those up to the first."""
     first, found = None, {}
     for name in _FIND:
         one = found[name] = _find(name, run, rules)
         if isinstance(one, Finding) and one.holds:
             first = first or name
-            if name in _NO_RUN:
+            if name in _NO_RUN or not to_the_end:
                 break
     if first is None:
         return "undecided", Finding(True, detail=_why_undecided(run, found)), found
@@ -715,7 +770,7 @@ def _ended_away(run: _Run, name: str, rules: Rules) -> str:
         return ""
     told = []
     for curve, limit, words in (
-        ("held", _change_of_modes(run, rules), f"{{:.3g}} of {run.total} modes held"),
+        ("held", _change_of_modes(run, rules), f"{{:.0f}} of {run.total} modes held"),
         ("jsd", rules.jsd_away, "JSD {:.3f} nats"),
     ):
         if curve not in run.curves or (curve == "held" and not run.total):
@@ -744,7 +799,7 @@ def thinned(steps: NDArray, every: int, offset: int = 0) -> NDArray:
 def _thinner(run: _Run, kept: NDArray) -> _Run:
     curves = {name: x[kept] if len(x) == len(run.steps) else x for name, x in run.curves.items()}
     mass = None if run.mode_mass is None else run.mode_mass[kept]
-    return run._replace(steps=run.steps[kept], curves=curves, mode_mass=mass)
+    return run._replace(steps=run.steps[kept], curves=curves, mode_mass=mass, known={})
 
 
 def _fragile(run: _Run, name: str, rules: Rules) -> str:
@@ -755,7 +810,9 @@ def _fragile(run: _Run, name: str, rules: Rules) -> str:
     for every in THINNED:
         for offset in dict.fromkeys((0, every // 2)):
             kept = thinned(run.steps, every, offset)
-            other = _judge_run(_thinner(run, kept), rules)[0]
+            if len(kept) <= rules.least:
+                continue
+            other = _judge_run(_thinner(run, kept), rules, to_the_end=False)[0]
             if other not in (name, "unmeasured"):
                 others.setdefault(other, []).append(f"{every}")
     told = [f"{other} by one measurement in {' or '.join(dict.fromkeys(n))}" for other, n in others.items()]

@@ -28,6 +28,11 @@ def measure(x, target: GaussianMixture = RING, convention: Convention = VEEGAN) 
     }
 
 
+def least_of(convention: Convention, weights: np.ndarray) -> np.ndarray:
+    """Share of all samples that covers each mode."""
+    return np.maximum(convention.cover_share, convention.cover_weight * weights)
+
+
 def by_hand(x: np.ndarray, target: GaussianMixture, convention: Convention) -> dict[str, float]:
     """One sample at a time, in float64, from the definitions."""
     means, stds, weights = (np.asarray(part, np.float64) for part in (target.means, target.stds, target.weights))
@@ -43,7 +48,7 @@ def by_hand(x: np.ndarray, target: GaussianMixture, convention: Convention) -> d
         good += distance[mode] <= convention.quality_radius * stds[mode]
     share = member / n
     return {
-        "modes": float(np.sum((valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * n))),
+        "modes": float(np.sum((valid > 0) & (valid >= least_of(convention, weights) * n))),
         "high_quality": good / n,
         "mode_tv": 0.5 * np.sum(np.abs(valid / n - weights)) + 0.5 * (1 - valid.sum() / n),
         "reverse_kl": float(sum(p * np.log(p / w) for p, w in zip(share, weights) if p > 0)),
@@ -229,7 +234,9 @@ class TestFullCovariances:
         got = measure(x, self.TARGET, convention)
         assert got == pytest.approx(
             {
-                "modes": np.sum((valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)),
+                "modes": np.sum(
+                    (valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)
+                ),
                 "high_quality": good / 400,
                 "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
                 "reverse_kl": np.sum(share * np.log(share / weights)),
@@ -282,7 +289,9 @@ class TestGroups:
         weights, share = np.array([4, 7, 4]) / 15, member / 400
         assert measure(x, target, convention) == pytest.approx(
             {
-                "modes": np.sum((valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)),
+                "modes": np.sum(
+                    (valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)
+                ),
                 "high_quality": good / 400,
                 "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
                 "reverse_kl": np.sum(share * np.log(share / weights)),
