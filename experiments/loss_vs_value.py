@@ -44,7 +44,7 @@ class Options(common.Options):
     """Radius of the ring."""
     std: float = 0.02
     """Standard deviation of each mode."""
-    convention: Literal["veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "veegan"
+    convention: Literal["mass", "veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "mass"
     """How covered modes are counted (`gandyn list conventions`)."""
     out: Path = Path("runs/loss_vs_value")
     """Results folder; the page is report.html in it."""

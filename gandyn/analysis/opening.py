@@ -30,5 +30,6 @@ def derive(results: xr.Dataset) -> xr.Dataset:
     for player, who in players:
         if f"best_loss_{player}" in results:
             attrs = {"long_name": f"modes that {who}'s loss would mean, were D optimal", "units": "modes"}
+            attrs["caution"] = "near equilibrium a weak D implies all modes, whatever is covered: read modes and lag"
             added[f"implied_modes_{player}"] = (("run", "step"), loss_curves.implied_modes(results, player), attrs)
     return verdicts.judge(results.assign(added))

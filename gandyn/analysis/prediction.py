@@ -324,7 +324,7 @@ def predict_collapse(
     onset, (out, note) = verdicts.collapse_onset(results, rules), _left_out(results)
     enough = rules.modes_collapsed * reading.num_modes(results)
     # A later collapse has not lasted long enough to be called one.
-    confirmed = steps[max(0, verdicts.window(steps.size, rules).start)]
+    confirmed = verdicts.window_start(steps, rules)
     moments = [t for t in np.arange(horizon, end, horizon) if t >= history and t + horizon <= confirmed]
     rows: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []
     for t in moments:

@@ -59,6 +59,16 @@ COLUMNS = {
     "lag": Column(
         "lag", "best value minus value at the end, mean over the runs that did not diverge; nats for logistic losses", 3
     ),
+    "accuracy": Column(
+        "D's accuracy",
+        "share of samples, half real and half G's, that D tells right at its decision threshold, at the end, mean over "
+        "the runs that did not diverge; 50 % is a D that knows nothing, or q = p: the next column tells them apart",
+        1,
+        True,
+    ),
+    "accuracy_best": Column(
+        "best accuracy", "(1 + TV) / 2: what the best D would tell right against the same G, at the end", 1, True
+    ),
     "across_disc": Column("D loss, across runs", "rank correlation, over runs, of D's final loss with final modes", 2),
     "across_gen": Column("G loss, across runs", "rank correlation, over runs, of G's final loss with final modes", 2),
     "within_disc": Column(
@@ -74,16 +84,22 @@ def _not_recorded(metric: str) -> Entry:
     return Entry(UNDEFINED, 0, f"{metric} is not recorded in these results")
 
 
-def _mean_entry(x: NDArray, missing: str) -> Entry:
-    """Mean over the defined entries of x, one a measured run; ``missing`` says why a run may have none."""
+def _mean_entry(x: NDArray, missing: str, bounds: tuple[float, float] = intervals.ANYTHING) -> Entry:
+    """Mean over the defined entries of x, one a measured run; ``missing`` says why a run may have none.
+
+    ``bounds`` are what an entry cannot leave.
+    """
     defined = x[np.isfinite(x)]
     if x.size == 0:
         return Entry(UNDEFINED, 0, "no run was measured")
     if defined.size == 0:
         return Entry(UNDEFINED, 0, f"no run has one: {missing}")
     notes = [f"over {defined.size} of {x.size} runs: {missing}"] if defined.size < x.size else []
-    notes += ["one run gives no interval"] if defined.size == 1 else []
-    return Entry(intervals.mean_interval(defined), defined.size, "; ".join(notes))
+    found = intervals.mean_interval(defined, bounds=bounds)
+    if math.isnan(found.low):
+        alike = "all runs read the same, so that nothing tells how far another would be"
+        notes.append("one run gives no interval" if defined.size == 1 else f"no interval: {alike}")
+    return Entry(found, defined.size, "; ".join(notes))
 
 
 def _share_entry(hits: NDArray) -> Entry:
@@ -110,8 +126,26 @@ def _correlation_entry(loss: NDArray, metric: NDArray, name: str = "modes") -> E
     return Entry(interval, n, "; ".join(notes))
 
 
-METRICS = ("modes", "high_quality", "jsd", "lag")
+METRICS = ("modes", "high_quality", "jsd", "lag", "accuracy", "accuracy_best")
 """Metrics whose means at the end the table holds."""
+
+
+def _bounds(metric: str, total: NDArray) -> tuple[float, float]:
+    """What an entry of a metric cannot leave, with these numbers of modes (R,)."""
+    most = {"modes": float(total.max(initial=0)), "high_quality": 1.0, "jsd": math.log(2), "accuracy": 1.0}
+    most["accuracy_best"] = 1.0
+    return (0.0, most[metric]) if metric in most else intervals.ANYTHING
+
+
+_CORRELATION = -1.0, 1.0
+
+
+_OF_LOSS = {
+    "lag": "no best value is known for this loss",
+    "accuracy": "this loss has no decision threshold",
+    "accuracy_best": "not measured at the end",
+}
+"""Metrics that a diverged run has not, and why a loss has none."""
 
 
 def table(results: xr.Dataset) -> list[Row]:
@@ -135,11 +169,14 @@ def table(results: xr.Dataset) -> list[Row]:
         entries = {"diverged": _share_entry(fails[used])}
         for metric in METRICS:
             missing = "not measured at the end"
-            if metric == "lag":
+            if metric in _OF_LOSS:
                 # Undefined in every run that did not diverge: the loss, not the run, is the reason.
-                of_loss = not np.isfinite(at_end["lag"][used]).any() and not fails[used].all() if "lag" in at_end else 0
-                missing = "no best value is known for this loss" if of_loss else "a diverged run has no lag"
-            entries[metric] = _mean_entry(at_end[metric][used], missing) if metric in at_end else _not_recorded(metric)
+                known = metric not in at_end or np.isfinite(at_end[metric][used]).any() or fails[used].all()
+                missing = f"a diverged run has no {metric.partition('_')[0]}" if known else _OF_LOSS[metric]
+            if metric in at_end:
+                entries[metric] = _mean_entry(at_end[metric][used], missing, _bounds(metric, total[used]))
+            else:
+                entries[metric] = _not_recorded(metric)
         if "modes" in at_end:
             entries["all_modes"] = _share_entry(at_end["modes"][used] >= total[used])
         else:
@@ -149,7 +186,7 @@ def table(results: xr.Dataset) -> list[Row]:
             if loss in within:
                 missing = "the loss or the modes are constant, or there are fewer than 3 steps"
                 entries[f"across_{player}"] = _correlation_entry(at_end[loss][used], at_end["modes"][used])
-                entries[f"within_{player}"] = _mean_entry(within[loss][used], missing)
+                entries[f"within_{player}"] = _mean_entry(within[loss][used], missing, _CORRELATION)
             else:
                 lacking = _not_recorded(loss if "modes" in at_end else "modes")
                 entries[f"across_{player}"] = entries[f"within_{player}"] = lacking
@@ -228,7 +265,8 @@ def correlations(
             if (loss, metric) in known:
                 missing = f"{loss} or {metric} is constant, or there are fewer than 3 steps with both"
                 x, y = at_end[loss, metric]
-                entries = _mean_entry(within[loss, metric][used], missing), _correlation_entry(x[used], y[used], metric)
+                told = _mean_entry(within[loss, metric][used], missing, _CORRELATION)
+                entries = told, _correlation_entry(x[used], y[used], metric)
             else:
                 entries = (_not_recorded(metric if loss in recorded else loss),) * 2
             rows.append(Correlation(recipe, loss, metric, *entries))

@@ -1,6 +1,7 @@
 """What results are, in plain text: facts, what they lack, how they were made, and the table."""
 
 import json
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,47 @@ def summary(results: xr.Dataset, width: int = 110) -> str:
     made = provenance(results)
     lines += [f"{key}: {printable(made[key])}" for key in ("device", "wall time", "created") if made[key]]
     lines += [f"status: {printable(status(results))}", *map(printable, incompleteness(results)), ""]
-    return "\n".join([*lines, tables.format_table(tables.table(results), width)])
+    text = "\n".join([*lines, tables.format_table(tables.table(results), width)])
+    told = verdict_lines(results, width)
+    return "\n".join([text, "", *told]) if told else text
+
+
+MOST_RUNS = 40
+"""So many runs have a line of their own; of more, those of each recipe are counted."""
+
+
+def verdict_lines(results: xr.Dataset, width: int = 110) -> list[str]:
+    """What happened to the runs, in lines: how many had which verdict, and of each run (up to `MOST_RUNS`) why.
+
+    Marked: * what would read otherwise, were the run measured more rarely.
+    """
+    if "verdict" not in results:
+        return []
+    text = lambda name, r: printable(str(results[name].values[r])) if name in results else ""  # noqa: E731
+    verdict = [text("verdict", r).replace("_", " ") for r in range(results.sizes["run"])]
+    fragile = [bool(text("verdict_fragile", r)) for r in range(len(verdict))]
+    lines = ["verdicts:"]
+    for recipe in reading.recipes(results):
+        runs = reading.runs_of(results, recipe)
+        counts = {name: sum(verdict[r] == name for r in runs) for name in dict.fromkeys(verdict[r] for r in runs)}
+        told = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+        marked = sum(fragile[r] for r in runs)
+        lines.append(f"  {printable(recipe)}: {told}" + (f" ({marked} of them fragile *)" if marked else ""))
+    if len(verdict) <= MOST_RUNS:
+        lines.append("")
+        for r, name in enumerate(verdict):
+            step = float(results["verdict_step"].values[r]) if "verdict_step" in results else np.nan
+            when = f", step {step:,.0f}" if np.isfinite(step) else ""
+            why = "; ".join(
+                filter(
+                    None, (text("verdict_detail", r), text("verdict_fragile", r) and "* " + text("verdict_fragile", r))
+                )
+            )
+            line = f"run {int(results['run'].values[r])}: {name}{'*' if fragile[r] else ''}{when}: {why}"
+            lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="      ")
+    if any(fragile):
+        lines.append("* fragile: after it, what the verdict would be, were the run measured more rarely")
+    return lines
 
 
 def table(results: xr.Dataset) -> pd.DataFrame:

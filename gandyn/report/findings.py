@@ -101,6 +101,7 @@ def _about_values(results: xr.Dataset, used: np.ndarray) -> list[str]:
             f"on average ({count(int(never_failed.sum()), 'run')} with a logistic loss, every measurement): what the "
             "minibatch loss measures is the value, not its maximum over discriminators."
         )
+    found += _about_accuracy(results, used)
     lag = reading.final(results, "lag") if "lag" in results else nothing[:, 0]
     lagging = logistic & np.isfinite(lag)
     if lagging.any():
@@ -110,3 +111,25 @@ def _about_values(results: xr.Dataset, used: np.ndarray) -> list[str]:
             f"{count(int(lagging.sum()), 'run')} with a logistic loss. Losing one mode of eight costs 0.09 nats."
         )
     return found
+
+
+_NEAR_HALF = 0.05
+"""Accuracy of D this near to a half: as good as none."""
+
+
+def _about_accuracy(results: xr.Dataset, used: np.ndarray) -> list[str]:
+    """What a D at 50 % hides, at the ends of the runs used (R,) bool."""
+    if not {"accuracy", "accuracy_best"} <= set(results):
+        return []
+    own, best = (reading.final(results, name) for name in ("accuracy", "accuracy_best"))
+    known = used & np.isfinite(own) & np.isfinite(best)
+    blind = known & (np.abs(own - 0.5) <= _NEAR_HALF)
+    if not blind.any():
+        return []
+    seeds = results["seed"].values
+    mean = intervals.mean_over_seeds(best[blind], seeds[blind], bounds=(0, 1))
+    return [
+        f"D told real from fake no better than chance, within {100 * _NEAR_HALF:g} points of 50 %, at the end of "
+        f"{int(blind.sum()):,} of {count(int(known.sum()), 'run')}; the best D would have told "
+        f"{tables.format_interval(mean, tables.COLUMNS['accuracy_best'])} there, on average."
+    ]

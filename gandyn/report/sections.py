@@ -76,7 +76,9 @@ IMPLIED_MODES = Section(
     "How many modes the losses imply",
     "Left the first run of each recipe, right means over its runs with 95 % intervals. Each loss is turned into the "
     "number of modes at which it would read so, were the discriminator at its best and the mass even over the modes. "
-    "Where the two players' numbers part, one of the two does not hold.",
+    "Where the two players' numbers part, one of the two does not hold. Where they agree, that proves nothing: under a "
+    "weak discriminator both losses stay near equilibrium, and imply all modes where none may be covered. The line of "
+    "the modes that are covered is drawn beside them.",
     plots.implied_modes,
     needs=("modes",),
     any_of=("implied_modes_disc", "implied_modes_gen", "best_loss_disc", "best_loss_gen"),
@@ -86,9 +88,21 @@ GRADIENT_SNR = Section(
     "How much of a gradient is signal",
     "Medians over runs with quartiles. Below a signal to noise of 1 a minibatch gradient is more noise than signal; "
     "the noise scale is the batch size at which the two are equal. Saturation is the share of the generator's "
-    "gradient that is lost to a discriminator that is too sure.",
+    "gradient that is lost to a discriminator that is too sure. A half of it lost is no sign of health: a "
+    "discriminator that knows nothing gives just that.",
     plots.gradient_snr,
     any_of=("grad_snr_gen", "grad_snr_disc"),
+)
+
+
+ACCURACY = Section(
+    "What the discriminator tells right",
+    "Means over runs with 95 % intervals: how many samples, half of them real, D tells right at its decision "
+    "threshold, beside what the best D would. 50 % hides which of two things is true: that nothing is left to tell "
+    "apart (then the best D has 50 %, too), or that D knows nothing. Nor need a D at 50 % be undecided: the dotted "
+    "lines show one that calls everything real, or everything fake.",
+    plots.accuracy,
+    any_of=("accuracy",),
 )
 
 
@@ -216,6 +230,7 @@ def figures(results: xr.Dataset) -> Iterator[Section]:
         OVERVIEW,
         DECOMPOSITION,
         gap_budget(results),
+        ACCURACY,
         verdict_mosaic(results),
         DISTRIBUTIONS,
         loss_against_coverage("loss_disc", "discriminator"),
@@ -309,12 +324,18 @@ def _verdict_rules(results: xr.Dataset) -> dict[str, str]:
     return {str(name): str(rule) for name, rule in rules.items()} if isinstance(rules, dict) else {}
 
 
+MAX_REASONS = 200
+"""Runs whose reason the page gives."""
+
+
 def verdicts(results: xr.Dataset) -> dict[str, Any] | None:
     """How many runs of each recipe had which verdict, and the rules; None for results without verdicts."""
     if "verdict" not in results:
         return None
     found = np.array([str(v) for v in results["verdict"].values], object)
     names = [v for v in dict.fromkeys([*plots.VERDICT_MARKS, *found]) if (found == v).any()]
+    text = lambda name, r: printable(str(results[name].values[r])) if name in results else ""  # noqa: E731
+    fragile = np.array([text("verdict_fragile", r) for r in range(found.size)], object)
     rows = []
     for recipe in reading.recipes(results):
         runs = reading.runs_of(results, recipe)
@@ -322,13 +343,21 @@ def verdicts(results: xr.Dataset) -> dict[str, Any] | None:
         shares = [intervals.share_interval(n, runs.size) for n in counts]
         texts = [tables.format_interval(share, tables.COLUMNS["all_modes"]) for share in shares]
         cells = list(zip(counts, texts, strict=True))
-        rows.append({"recipe": printable(recipe), "runs": runs.size, "cells": cells})
+        marked = int((fragile[runs] != "").sum())
+        rows.append({"recipe": printable(recipe), "runs": runs.size, "cells": cells, "fragile": marked})
+    reasons = []
+    for r in range(min(found.size, MAX_REASONS)):
+        told = [text(name, r) for name in ("verdict_detail", "verdict_fragile")]
+        run = f"run {int(results['run'].values[r])}: {printable(found[r]).replace('_', ' ')}"
+        reasons.append((run, told[0] + (f" (fragile: {told[1]})" if told[1] else "")))
     rules = _verdict_rules(results)
     ordered = [name for name in dict.fromkeys([*names, *rules]) if name in rules]
     worded = lambda name: printable(name).replace("_", " ")  # noqa: E731
     return {
         "names": [worded(name) for name in names],
         "rows": rows,
+        "reasons": reasons,
+        "left": found.size - len(reasons),
         "rules": [(worded(name), printable(rules[name])) for name in ordered],
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
@@ -20,6 +21,7 @@ from gandyn.results.spec import GroupSpec, StoredField
 from gandyn.sweeps import sweep, training
 from gandyn.sweeps.sweep import Group, Setting
 from gandyn.truth import measure
+from gandyn.truth.coverage import CONVENTIONS, real_mass
 from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig
 
@@ -44,6 +46,12 @@ def group_spec(
     for name, (dims, _, attrs) in of_runs[0]["constants"].items():
         values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])
         constants[name] = (("run", *dims), values, attrs)
+    if {"modes"} <= gather(measure.metrics_of).keys():
+        masses = {key: _real_mass(setting, measure_config) for key, setting in distinct.items()}
+        real = np.stack([masses[id(setting)] for setting in settings])
+        num_samples = str(CONVENTIONS[measure_config.convention].num_samples)
+        constants["mode_mass_real"] = (("run", "mode"), real, {"units": "share", "num_samples": num_samples})
+    constants["run_steps"] = (("run",), np.full(len(settings), float(steps[-1])), {"units": "step"})
     return GroupSpec(
         metrics=gather(measure.metrics_of),
         steps=steps,
@@ -87,6 +95,17 @@ def _of_setting(setting: Setting) -> dict[str, Any]:
 
 
 _NUM_SHOWN = 256
+_NUM_REAL = 2**16
+
+
+def _real_mass(setting: Setting, measure_config: MeasureConfig) -> np.ndarray:
+    """`real_mass` (K,) under the convention, of 2^16 Sobol samples."""
+    target, num_classes = cast(Any, setting.target), setting.config.num_classes
+    uniform = qmc.Sobol(target.num_uniforms, rng=np.random.default_rng(0)).random(_NUM_REAL)
+    uniform = jnp.asarray(np.clip(uniform, 1e-6, 1 - 1e-6), jnp.float32)
+    labels = setting.game.labels(uniform[:, 0]) if num_classes else None
+    radius = CONVENTIONS[measure_config.convention].cover_radius
+    return real_mass(target.transform(uniform), target, radius, labels, num_classes)
 
 
 def _is_plain(target: Target) -> bool:

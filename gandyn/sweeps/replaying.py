@@ -82,6 +82,7 @@ def replay(
     origin = writer.groups[index].spec.coords.get("init_from")
     start = None if origin is None else Start(store.read_start(writer, index) or {}, list(origin)).of(position)
     spec = records.group_spec(alone, dense, sweep_.measured, None if start is None else start.origins)
+    spec.constants["run_steps"][1][:] = schedule.steps[-1]  # a window of a run is no run
     new = store.create(out, [spec], _texts(manifest), overwrite, None if start is None else {0: start.arrays})
     compilation.use_cache()
     with interrupts.Stop() as stop, show_progress(last, progress) as report:
@@ -91,7 +92,7 @@ def replay(
         report(group.label, again.step, anew=False)
         again.run(lambda: None)
     new.finish("complete", 0.0)
-    made = results.derive(new.dataset()).sel(step=slice(first, None))
+    made = results.derive(new.dataset().sel(step=slice(first, None)))
     return Replay(made, *_compare(new, writer, index, position, there))
 
 

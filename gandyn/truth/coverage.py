@@ -11,11 +11,13 @@ grouped into modes, a mode is what is within so many std of any of its component
 Shapes: N samples, d dimensions, K modes (G of groups).
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gandyn.gan.targets import GaussianMixture
 
@@ -26,9 +28,10 @@ class Convention(NamedTuple):
     Attributes:
       quality_radius: a sample is of high quality within this many std of its nearest mode.
       cover_radius: a sample is valid for its nearest mode within this many std.
-      cover_share: a mode is covered when at least this share of all samples, and at least one, is valid in it.
+      cover_share: a mode is covered when at least this share of all samples, and at least one, is valid in it ...
       num_samples: samples to draw.
       reference: where it is used.
+      cover_weight: ... and at least this share of the samples that its own weight is due.
     """
 
     quality_radius: float
@@ -36,9 +39,11 @@ class Convention(NamedTuple):
     cover_share: float
     num_samples: int
     reference: str
+    cover_weight: float = 0.0
 
 
 CONVENTIONS: dict[str, Convention] = {
+    "mass": Convention(3, 3, 0.0, 2500, "within 3 std; a quarter of its own weight covers a mode", 0.25),
     "veegan": Convention(3, 3, 0.0, 2500, "within 3 std; one such sample covers a mode; VEEGAN 2017, PacGAN 2018"),
     "share": Convention(3, 3, 0.01, 10_000, "within 3 std; 1 % of all samples covers a mode"),
     "dyngan_1": Convention(1, 1, 0.0, 2500, "quality and cover within 1 std; DynGAN"),
@@ -116,10 +121,11 @@ def coverage(
     member = jax.nn.one_hot(mode, target.num_modes) * jnp.isfinite(distance)[:, None]
     count = jnp.sum(member * (distance <= convention.cover_radius)[:, None], axis=0)
     valid = count / num
-    covered = count >= max(1, math.ceil(round(convention.cover_share * num, 6)))
+    weights = target.mode_weights
+    due = jnp.ceil(jnp.round(convention.cover_weight * num * weights, 3))
+    covered = count >= jnp.maximum(due, max(1, math.ceil(round(convention.cover_share * num, 6))))
     invalid = 1 - jnp.sum(valid)
     share = jnp.sum(member, axis=0) / num
-    weights = target.mode_weights
     reverse_kl = jnp.sum(jax.scipy.special.rel_entr(share, weights))
     return Coverage(
         modes=jnp.sum(covered).astype(jnp.float32),
@@ -128,3 +134,27 @@ def coverage(
         reverse_kl=jnp.where(jnp.all(jnp.isfinite(distance)), reverse_kl, jnp.inf),
         covered=covered,
     )
+
+
+@functools.partial(jax.jit, static_argnames=("radius", "num_classes"))
+def _valid(x: jax.Array, labels: jax.Array | None, target: GaussianMixture, radius: float, num_classes: int):
+    """How many of x (N, d) are valid in each mode, (K,)."""
+    mode, distance = nearest_mode(x, target, labels, num_classes)
+    return jnp.zeros(target.num_modes).at[mode].add(distance <= radius)
+
+
+def real_mass(
+    x: jax.Array, target: GaussianMixture, radius: float, labels: jax.Array | None = None, num_classes: int = 0
+) -> np.ndarray:
+    """Share of real samples x (N, d) that is valid in each mode, (K,): what `mode_mass` is measured against.
+
+    It is the mode's weight times what lies within the radius; where modes overlap, what is nearest to it.
+    """
+    count = np.zeros(target.num_modes)
+    for start in range(0, len(x), _ROWS):
+        own = None if labels is None else labels[start : start + _ROWS]
+        count += np.asarray(_valid(x[start : start + _ROWS], own, target, radius, num_classes))
+    return count / len(x)
+
+
+_ROWS = 2**13

@@ -1,5 +1,7 @@
 import math
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ import scipy.stats
 from gandyn.analysis import intervals
 
 NAN = float("nan")
+ROOT = Path(__file__).parents[2]
+COUNTED = runpy.run_path(str(ROOT / "benchmarks" / "interval_coverage.py"))
+DOCS = (ROOT / "docs" / "intervals.md").read_text()
 
 
 class TestMeanInterval:
@@ -35,9 +40,9 @@ class TestMeanInterval:
         [
             ([], (NAN, NAN, NAN)),
             ([2.0], (2.0, NAN, NAN)),
-            ([2.0, 2.0, 2.0], (2.0, 2.0, 2.0)),
-            ([0.1 + 0.2, 0.3, 0.3], (0.3, 0.3, 0.3)),
-            ([0.0, 0.0], (0.0, 0.0, 0.0)),
+            ([2.0, 2.0, 2.0], (2.0, NAN, NAN)),
+            ([0.1 + 0.2, 0.3, 0.3], (0.3, NAN, NAN)),
+            ([0.0, 0.0], (0.0, NAN, NAN)),
             ([1.0, NAN, 3.0], (NAN, NAN, NAN)),
             ([1.0, math.inf], (NAN, NAN, NAN)),
         ],
@@ -46,10 +51,25 @@ class TestMeanInterval:
         assert intervals.mean_interval(x) == pytest.approx(expected, nan_ok=True)
 
     def test_one_outlier_among_equals(self):
-        estimate = intervals.mean_interval([8.0] * 15 + [0.0])
-        assert estimate.value == 7.5
-        # Exact for a Poisson count of one: up to 5.57 such entries of 16.
-        assert 8 - 8 * 6 / 16 <= estimate.low < 7.5 < estimate.high <= 8
+        x = [8.0] * 15 + [0.0]
+        estimate = intervals.mean_interval(x, bounds=(0, 8))
+        assert (estimate.value, estimate.high) == (7.5, 8)
+        # Exact for a Poisson count of one: up to 5.57 such entries of 16. Wider than Student's, by the tail.
+        assert 8 - 8 * 6 / 16 <= estimate.low < 7.5 - scipy.stats.t.ppf(0.975, 15) * 0.5
+        assert intervals.mean_interval(x).high > 8
+
+    @pytest.mark.parametrize("n", [2, 3, 8])
+    def test_of_symmetric_entries_is_students(self, n: int):
+        x = np.random.default_rng(n).normal(size=(n + 1) // 2)
+        x = np.concatenate([x, -x]) + 3
+        found = intervals.mean_interval(x)
+        student = scipy.stats.t.interval(0.95, x.size - 1, x.mean(), scipy.stats.sem(x))
+        assert found[1:] == pytest.approx(student)
+        # Towards a longer tail alone it is drawn out.
+        tailed = intervals.mean_interval([*x, 20.0])
+        low, high = scipy.stats.t.interval(0.95, x.size, *(f([*x, 20.0]) for f in (np.mean, scipy.stats.sem)))
+        assert tailed.low == pytest.approx(low)
+        assert tailed.high > high
 
 
 @pytest.mark.parametrize("n", [5, 16, 200])
@@ -72,7 +92,13 @@ class TestIqmInterval:
 
     @pytest.mark.parametrize(
         ("x", "expected"),
-        [([], (NAN, NAN, NAN)), ([2.0], (2.0, NAN, NAN)), ([3.0] * 4, (3.0, 3.0, 3.0)), ([1.0, NAN], (NAN, NAN, NAN))],
+        [
+            ([], (NAN, NAN, NAN)),
+            ([2.0], (2.0, NAN, NAN)),
+            ([3.0] * 4, (3.0, NAN, NAN)),
+            ([0.0, 3.0, 3.0, 9.0], (3.0, NAN, NAN)),
+            ([1.0, NAN], (NAN, NAN, NAN)),
+        ],
     )
     def test_degenerate_data(self, x: list[float], expected: tuple[float, float, float]):
         assert intervals.iqm_interval(x) == pytest.approx(expected, nan_ok=True)
@@ -128,7 +154,8 @@ class TestIntervalsCoverAtTheirRate:
         draw = {"normal": lambda n: rng.normal(size=n), "gamma": lambda n: rng.gamma(4, 1 / 4, n)}[shape]
         mean = {"normal": 0.0, "gamma": 1.0}[shape]
         truth = mean if name == "mean_interval" else intervals.interquartile_mean(draw(4_000_000))
-        assert 0.93 <= self.rate(lambda: getattr(intervals, name)(draw(n)), truth) <= 0.97
+        least = 0.93 if name == "mean_interval" else 0.92  # of a trimmed mean some less holds, as the docs say
+        assert least <= self.rate(lambda: getattr(intervals, name)(draw(n)), truth) <= 0.97
 
     @pytest.mark.parametrize("n", [16, 64])
     def test_of_whole_numbers_of_modes(self, n: int):
@@ -161,27 +188,30 @@ class TestIntervalsCoverAtTheirRate:
         truth = float(np.asarray(scipy.stats.spearmanr(*draw(1_000_000)))[0])
         assert 0.93 <= self.rate(lambda: intervals.rank_correlation(*draw(n)), truth) <= 0.97
 
-    @pytest.mark.parametrize("n", [16, 64, 200])
-    def test_of_a_share(self, n: int):
-        # The share is drawn, too: at one share the rate is not 95 % (the next test), on average over shares it is.
-        rng = np.random.default_rng(24)
-        shares = rng.uniform(0.02, 0.98, 500)
-        found = [intervals.share_interval(rng.binomial(n, p), n) for p in shares]
-        assert 0.93 <= np.mean([e.low <= p <= e.high for e, p in zip(found, shares, strict=True)]) <= 0.97
+    @pytest.mark.parametrize("n", COUNTED["SIZES"])
+    @pytest.mark.parametrize("kind", COUNTED["DRAW"])
+    def test_of_a_band_of_few_runs(self, kind: str, n: int):
+        """2,000 repetitions: a standard deviation of 0.5 %. Of skewed entries less holds, as the docs say."""
+        rate, without = COUNTED["of_mean"](kind, n)
+        assert rate >= (0.90 if kind == "exponential" else 0.93)
+        assert rate <= 0.975 or "modes" in kind
+        assert f"{100 * rate:.1f}" in DOCS
+        assert without == 0 or "modes" in kind
 
-    def test_of_a_share_exactly(self):
-        # Over all counts: Wilson's keeps its rate on average over p, not at each.
-        shares = np.linspace(0.02, 0.98, 97)
-        found = [intervals.share_interval(k, 64) for k in range(65)]
-        hits = np.array([(e.low <= shares) & (shares <= e.high) for e in found])
-        rates = (scipy.stats.binom.pmf(np.arange(65)[:, None], 64, shares) * hits).sum(axis=0)
-        assert rates.mean() == pytest.approx(0.95, abs=0.003)
-        assert rates.min() > 0.93
+    @pytest.mark.parametrize("n", [n for n in COUNTED["SIZES"] if n >= 4])
+    @pytest.mark.parametrize("kind", ["normal", "exponential"])
+    def test_of_an_interquartile_mean_of_few_runs(self, kind: str, n: int):
+        rate, _ = COUNTED["of_iqm"](kind, n)
+        assert 0.91 <= rate <= 0.97
+        assert f"{100 * rate:.1f}" in DOCS
 
-    @pytest.mark.parametrize("n", [16, 64])
-    def test_of_a_band(self, n: int):
-        band = intervals.band(np.random.default_rng(25).normal(size=(n, 500)))
-        assert 0.93 <= np.mean((band.low <= 0) & (band.high >= 0)) <= 0.97
+
+@pytest.mark.parametrize("n", [*range(2, 17), 64])
+def test_a_share_holds_at_every_share(n: int):
+    """Over all counts, so exactly."""
+    mean, least = COUNTED["of_share"](n)
+    assert least >= 0.95
+    assert mean < 0.998
 
 
 def test_mean_over_seeds_counts_seeds_and_not_runs():
@@ -200,8 +230,8 @@ def test_interquartile_mean():
 
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
-    # (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n); the last is AlphaGAN's 46.5 % of 200 seeds.
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (8, 10, 0.4902, 0.9433), (93, 200, 0.3972, 0.5342)],
+    # 1 - 0.025^(1/10), and quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k).
+    [(0, 10, 0.0, 0.3085), (10, 10, 0.6915, 1.0), (8, 10, 0.4439, 0.9748), (1, 2, 0.0126, 0.9874)],
 )
 def test_share_interval(successes: int, n: int, low: float, high: float):
     assert intervals.share_interval(successes, n) == pytest.approx((successes / n, low, high), abs=6e-4)
@@ -269,24 +299,14 @@ class TestRankCorrelation:
 
 
 class TestBand:
-    def test_against_brute_force(self):
+    def test_is_the_mean_interval_at_each_step(self):
         x = np.random.default_rng(0).gamma(2, size=(12, 3))
-        band = intervals.band(x, resamples=16_000)
-        np.testing.assert_allclose(band.mean, x.mean(axis=0))
+        x[:, 2] = 7
+        band = intervals.band(x, bounds=(0, 3))
         np.testing.assert_array_equal(band.count, 12)
         for s in range(3):
-            brute = scipy.stats.bootstrap(
-                (x[:, s],),
-                np.mean,
-                method="percentile",
-                confidence_level=intervals.expanded(0.95, 12),
-                n_resamples=16_000,
-                rng=np.random.default_rng(1),
-            ).confidence_interval
-            # Two independent bootstraps of 16,000: a quantile at 1.1 % has a standard error of some 1 % of the width.
-            width = brute.high - brute.low
-            assert abs(band.low[s] - brute.low) < 0.05 * width
-            assert abs(band.high[s] - brute.high) < 0.05 * width
+            alone = intervals.mean_interval(x[:, s], bounds=(0, 3))
+            assert (band.mean[s], band.low[s], band.high[s]) == pytest.approx(alone, nan_ok=True)
 
     def test_undefined_entries_count_step_by_step(self):
         x = np.random.default_rng(0).normal(size=(6, 4))

@@ -235,7 +235,7 @@ class TestModes:
         found = prediction.predict_modes(made(np.zeros((8, 1)), np.full((8, 1), 8)))
         assert math.isnan(found.correlation.value)
         assert found.note == "modes are all the same"
-        assert "fewer than 5 seeds" in prediction.predict_modes(separable(1.0, 4, seed=0)).note
+        assert "fewer than 8 seeds" in prediction.predict_modes(separable(1.0, 7, seed=0)).note
 
 
 def collapsing(

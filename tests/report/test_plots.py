@@ -325,6 +325,7 @@ RICH = {
     "curves": lambda d: plots.curves(d, "mode_tv"),
     "curves of one recipe": lambda d: plots.curves(d, "w1", str(d["recipe"].values[0])),
     "gap_budget": plots.gap_budget,
+    "accuracy": plots.accuracy,
     "implied_modes": plots.implied_modes,
     "tracking": plots.tracking,
     "gradient_snr": plots.gradient_snr,

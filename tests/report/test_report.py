@@ -17,7 +17,7 @@ from PIL import Image
 
 from gandyn import report
 from gandyn.analysis import intervals, loss_curves, opening, reading, tables
-from gandyn.report import facts, sections
+from gandyn.report import facts, findings, sections
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}$"
 
@@ -234,7 +234,7 @@ def test_rich_results_have_their_figures_and_verdicts(results: xr.Dataset, tmp_p
     rich = synthetic.extended(few, every=2)
     path = report.write(rich, tmp_path / "report.html")
     page, text = read(path)
-    assert page.tags.count("img") == 11
+    assert page.tags.count("img") == 12
     for heading in (
         "A loss near equilibrium is a sum of two large terms",
         "What happened to each run",
@@ -290,6 +290,16 @@ def test_a_target_without_modes_has_a_report(results: xr.Dataset, tmp_path: Path
     for heading in ("What a loss curve is made of", "Which loss tracks the truth?", "Samples over training"):
         assert heading in text
     assert "nan" not in text.lower()
+
+
+def test_what_an_accuracy_of_a_half_hides(results: xr.Dataset):
+    rich = synthetic.extended(results)
+    rich["accuracy"].values[:, -1] = 0.7
+    assert not any("no better than chance" in text for text in findings.headlines(rich))
+    rich["accuracy"].values[:, -1] = 0.52
+    rich["accuracy_best"].values[:, -1] = 0.9
+    told = next(text for text in findings.headlines(rich) if "no better than chance" in text)
+    assert "90.0 %" in told
 
 
 @pytest.mark.usefixtures("no_figures")

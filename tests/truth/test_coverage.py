@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import scipy.spatial.distance
 
 from gandyn.gan import targets
 from gandyn.gan.targets import GaussianMixture
-from gandyn.truth.coverage import CONVENTIONS, Convention, coverage, label_accuracy, nearest_mode
+from gandyn.truth.coverage import CONVENTIONS, Convention, coverage, label_accuracy, nearest_mode, real_mass
 
 # Known values: mass of a 2D Gaussian within this many std.
 MASS = {1: 0.393469, 2: 0.864665, 3: 0.988891, 4: 0.999665}
@@ -26,6 +28,11 @@ def measure(x, target: GaussianMixture = RING, convention: Convention = VEEGAN) 
     }
 
 
+def least_of(convention: Convention, weights: np.ndarray) -> np.ndarray:
+    """Share of all samples that covers each mode."""
+    return np.maximum(convention.cover_share, convention.cover_weight * weights)
+
+
 def by_hand(x: np.ndarray, target: GaussianMixture, convention: Convention) -> dict[str, float]:
     """One sample at a time, in float64, from the definitions."""
     means, stds, weights = (np.asarray(part, np.float64) for part in (target.means, target.stds, target.weights))
@@ -41,7 +48,7 @@ def by_hand(x: np.ndarray, target: GaussianMixture, convention: Convention) -> d
         good += distance[mode] <= convention.quality_radius * stds[mode]
     share = member / n
     return {
-        "modes": float(np.sum((valid > 0) & (valid >= convention.cover_share * n))),
+        "modes": float(np.sum((valid > 0) & (valid >= least_of(convention, weights) * n))),
         "high_quality": good / n,
         "mode_tv": 0.5 * np.sum(np.abs(valid / n - weights)) + 0.5 * (1 - valid.sum() / n),
         "reverse_kl": float(sum(p * np.log(p / w) for p, w in zip(share, weights) if p > 0)),
@@ -81,6 +88,7 @@ class TestConventions:
 def test_published_conventions():
     """Known values: radii for quality and cover, share of all samples, number of samples."""
     assert {name: tuple(convention)[:4] for name, convention in CONVENTIONS.items()} == {
+        "mass": (3, 3, 0.0, 2500),
         "veegan": (3, 3, 0.0, 2500),
         "share": (3, 3, 0.01, 10_000),
         "dyngan_1": (1, 1, 0.0, 2500),
@@ -226,7 +234,9 @@ class TestFullCovariances:
         got = measure(x, self.TARGET, convention)
         assert got == pytest.approx(
             {
-                "modes": np.sum((valid > 0) & (valid >= convention.cover_share * 400)),
+                "modes": np.sum(
+                    (valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)
+                ),
                 "high_quality": good / 400,
                 "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
                 "reverse_kl": np.sum(share * np.log(share / weights)),
@@ -279,7 +289,9 @@ class TestGroups:
         weights, share = np.array([4, 7, 4]) / 15, member / 400
         assert measure(x, target, convention) == pytest.approx(
             {
-                "modes": np.sum((valid > 0) & (valid >= convention.cover_share * 400)),
+                "modes": np.sum(
+                    (valid > 0) & (valid >= np.maximum(convention.cover_share, convention.cover_weight * weights) * 400)
+                ),
                 "high_quality": good / 400,
                 "mode_tv": 0.5 * np.abs(valid / 400 - weights).sum() + 0.5 * (1 - valid.sum() / 400),
                 "reverse_kl": np.sum(share * np.log(share / weights)),
@@ -328,3 +340,23 @@ class TestClasses:
     def test_what_is_not_finite_has_no_class(self):
         x = jnp.full((4, 2), jnp.nan)
         assert float(label_accuracy(x, RING, jnp.zeros(4, jnp.int32), 2)) == 0
+
+
+class TestRealMass:
+    """What real samples put into each mode, which masses are compared with."""
+
+    def test_is_weight_times_what_lies_within_the_radius(self):
+        target = targets.ring(8, 1.0, 0.02)
+        for radius in (1, 3):
+            got = real_mass(jnp.asarray(draw(2**14, seed=0, target=target)), target, radius)
+            np.testing.assert_allclose(got, MASS[radius] / 8, atol=4 * math.sqrt(0.11 / 2**14))
+
+    def test_of_modes_that_overlap_and_of_labels(self):
+        target = targets.mixture([[0, 0], [1, 0]], 1.0)
+        x = jnp.asarray(draw(2**14, seed=0, target=target))
+        inside = np.linalg.norm(np.asarray(x), axis=1) <= 3
+        left = np.asarray(x)[:, 0] < 0.5
+        got = real_mass(x, target, 3.0)
+        assert got[0] == pytest.approx((inside & left).mean())
+        own = real_mass(x, target, 3.0, jnp.zeros(len(x), jnp.int32), 2)
+        assert own.tolist() == pytest.approx([inside.mean(), 0])

@@ -5,6 +5,8 @@ An affine G of Gaussian noise makes q exactly Gaussian. Known values, N(0, I) ag
 
 import dataclasses
 import functools
+import math
+import types
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ from gandyn.gan.losses import LOSSES
 from gandyn.gan.number import HParams
 from gandyn.gan.state import State
 from gandyn.truth import measure
-from gandyn.truth.measure import MeasureConfig
+from gandyn.truth.measure import MeasureConfig, cheap
 
 JSD = {0.5: 0.030311, 1.0: 0.111421, 2.0: 0.336831}
 LOGISTIC = {0.5: -1.325672, 1.0: -1.163451, 2.0: -0.712633}
@@ -36,6 +38,59 @@ def of_normal(**fields: Any) -> Game:
 
 def metrics_of(game: Game, state: State, options: MeasureConfig = MEASURE) -> dict[str, float]:
     return measured(game, state, options)[0]
+
+
+@pytest.mark.parametrize(("loss", "threshold"), [("minimax", 0.0), ("least_squares", 0.5), ("wasserstein", math.nan)])
+def test_accuracy_is_counted_on_the_outputs_that_the_value_has(loss, threshold):
+    """Three of four real samples and one of two fakes told right; one on the threshold is half right."""
+    real, fake = [[1.0, 2, 3, -1], [1, 2, 3, -1]], [[-1.0, 1, 0, 0], [-2, 2, 0, 0]]
+    logits = jnp.asarray([real, fake]) + (0 if math.isnan(threshold) else threshold)
+    game = types.SimpleNamespace(hparams=LOSSES[loss].defaults)
+    view: Any = types.SimpleNamespace(logits=logits, game=game, by_loss=lambda of: of(LOSSES[loss]))
+    got = cheap._accuracy(view)
+    want = dict.fromkeys(got, math.nan)
+    if loss != "wasserstein":
+        rounding = 1 / (4 * math.sqrt(12))
+        want = {"accuracy": 0.625, "accuracy_se": rounding, "accuracy_on_real": 0.75, "accuracy_on_fake": 0.5}
+    assert {name: float(x) for name, x in got.items()} == pytest.approx(want, nan_ok=True)
+
+
+ACCURACY = {"loss": "non_saturating"}, {"loss": "least_squares"}, {"loss": "hinge"}, {"packing": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", ACCURACY)
+def test_accuracy(fields):
+    """A linear D at the middle between two unit normals tells Phi(d / 2) right, and nobody tells more."""
+    d, game = 1.0, of_normal(**fields)
+    m = game.config.packing
+    threshold = 0.5 if game.config.loss == "least_squares" else 0.0
+    best = 0.5 + math.erf(d * math.sqrt(m / 8)) / 2
+
+    def of(weights: float, bias: float) -> dict[str, float]:
+        disc = affine(np.tile([[weights], [0]], (m, 1)), [bias + threshold])
+        return metrics_of(game, state_of(game, affine(IDENTITY, [d, 0]), disc))
+
+    right = of(-d, m * d * d / 2)
+    assert right["accuracy"] == pytest.approx(best, abs=3.5 * right["accuracy_se"])
+    assert right["accuracy_best"] == pytest.approx(best, abs=TOLERANCE + 3.5 * right["accuracy_best_se"])
+    assert right["accuracy_best"] >= right["accuracy"] - right["accuracy_se"]
+    assert right["accuracy_on_real"] == pytest.approx(best, abs=0.02)
+    # What 50 % hides: a D that knows nothing, and one that calls everything real. The best one stays.
+    for bias, on_real in ((0.0, 0.5), (9.0, 1.0)):
+        blind = of(0.0, bias)
+        assert blind["accuracy"] == 0.5
+        assert (blind["accuracy_on_real"], blind["accuracy_on_fake"]) == (on_real, 1 - on_real)
+        assert blind["accuracy_best"] == pytest.approx(best, abs=m * TOLERANCE + 3.5 * blind["accuracy_best_se"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
+def test_no_accuracy_without_a_threshold(loss):
+    game = of_normal(loss=loss)
+    got = metrics_of(game, state_of(game, affine(IDENTITY, [1, 0]), affine([[-1], [0]], [0.5])))
+    assert all(math.isnan(got[name]) for name in ("accuracy", "accuracy_se", "accuracy_on_real", "accuracy_on_fake"))
+    assert got["accuracy_best"] == pytest.approx(0.5 + math.erf(1 / math.sqrt(8)) / 2, abs=0.01)
 
 
 @pytest.mark.slow

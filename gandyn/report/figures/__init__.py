@@ -5,6 +5,7 @@ open, no global setting changes. At the end of a notebook's cell it shows itself
 A figure that needs a variable which the dataset lacks raises ValueError, with how to record it.
 """
 
+from gandyn.report.figures.accuracy import accuracy
 from gandyn.report.figures.curves import curves
 from gandyn.report.figures.decomposition import decomposition
 from gandyn.report.figures.distributions import distributions
@@ -25,6 +26,7 @@ __all__ = [
     "STYLE",
     "VERDICT_MARKS",
     "Figure",
+    "accuracy",
     "curves",
     "decomposition",
     "distributions",

@@ -66,7 +66,7 @@ def implied_modes(results: xr.Dataset, recipe: str | Sequence[str] | None = None
         lacking = [player for player in ("disc", "gen") if not np.isfinite(curves[player][0][runs]).any()]
         for x, color, style in curves.values():
             draw_line(left, step, x[runs[0]], color, linestyle=style)
-            band = intervals.band(x[runs])
+            band = intervals.band(x[runs], bounds=(0, float(total[runs].max())))
             draw_line(right, step, band.mean, color, band.low, band.high, linestyle=style)
         left.axhline(total[runs[0]], color=COLORS["real"], linewidth=0.8)
         right.axhline(total[runs].max(), color=COLORS["real"], linewidth=0.8)

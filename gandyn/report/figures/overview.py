@@ -25,6 +25,7 @@ _OVERVIEW: dict[str, tuple[str | None, tuple[float | None, float | None]]] = {
     "high_quality": ("high_quality", (-0.04, 1.04)),
     "jsd": ("jsd", (-0.03, None)),
     "lag": ("lag", (None, None)),
+    "accuracy": ("accuracy", (-0.04, 1.04)),
     "across_disc": (None, (-1.1, 1.1)),
     "within_disc": (None, (-1.1, 1.1)),
 }
@@ -48,9 +49,10 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
     rows = {row.recipe: row for row in tables.table(results)}
     ends = {m: reading.final(results, m) for m, _ in _OVERVIEW.values() if m is not None and m in results}
     figure = Figure(figsize=(11.0, 1.5 + 0.45 * len(names)), layout="constrained")
-    axes = figure.subplots(1, len(_OVERVIEW), sharey=True)
+    panels = {key: panel for key, panel in _OVERVIEW.items() if key != "accuracy" or "accuracy" in results}
+    axes = figure.subplots(1, len(panels), sharey=True)
     y = np.arange(len(names))
-    for ax, (key, (metric, limits)) in zip(axes, _OVERVIEW.items(), strict=True):
+    for ax, (key, (metric, limits)) in zip(axes, panels.items(), strict=True):
         column = tables.COLUMNS[key]
         scale = 100 if column.percent else 1
         heading, _, rest = column.heading.partition(", ")
@@ -75,6 +77,9 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
                 ax.plot(
                     [scale * row.real[key]] * 2, [at - 0.36, at + 0.36], color=COLORS["real"], linewidth=1.6, zorder=1
                 )
+            if key == "accuracy":
+                best = scale * row.entries["accuracy_best"].interval.value
+                ax.plot(best, at, "D", color=COLORS["best_disc"], markersize=5, fillstyle="none", zorder=5)
             if math.isfinite(value):
                 ax.plot([low, high], [at, at], color=COLORS["run"], linewidth=2.2, solid_capstyle="butt")
                 ax.plot(value, at, "o", color=COLORS["run"], markersize=6, markeredgecolor="white", zorder=4)
@@ -82,8 +87,8 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
                 ax.text(0.5, at, "–", transform=ax.get_yaxis_transform(), ha="center", va="center")
         if metric is None:
             ax.set_xlabel("rank correlation")
-        if metric is None or metric == "lag":
-            ax.axvline(0, color="#555555", linewidth=0.8)
+        if metric is None or metric in ("lag", "accuracy"):
+            ax.axvline(50 if metric == "accuracy" else 0, color="#555555", linewidth=0.8)
         for at in y[1::2]:
             ax.axhspan(at - 0.5, at + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
         ax.set_xlim(*(None if bound is None else scale * bound for bound in limits))
@@ -92,13 +97,13 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
         ax.tick_params(axis="y", length=0)
     axes[0].set_yticks(y, [plain(name, 26) for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    figure.legend(
-        handles=[
-            Line2D([], [], color=COLORS["run"], marker="o", linewidth=2.2, label="estimate, 95 % interval"),
-            Line2D([], [], color=COLORS["run"], alpha=0.45, marker=".", linestyle="none", label="a run"),
-            Line2D([], [], color=COLORS["real"], **_TICK, label="as many real samples"),
-        ],
-        loc="outside upper center",
-        ncols=3,
-    )
+    handles = [
+        Line2D([], [], color=COLORS["run"], marker="o", linewidth=2.2, label="estimate, 95 % interval"),
+        Line2D([], [], color=COLORS["run"], alpha=0.45, marker=".", linestyle="none", label="a run"),
+        Line2D([], [], color=COLORS["real"], **_TICK, label="as many real samples"),
+    ]
+    if "accuracy" in panels:
+        best = {"color": COLORS["best_disc"], "marker": "D", "fillstyle": "none", "linestyle": "none"}
+        handles.append(Line2D([], [], **best, label="the best accuracy possible"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

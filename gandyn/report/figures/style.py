@@ -51,6 +51,7 @@ _HOW = {
     "eigenvalues": _DEEP.format("spectrum"),
     "grad_snr_gen": _DEEP.format("gradients"),
     "value": "gandyn.run records it with 'value' among its measurements",
+    "accuracy": "gandyn.run records it with 'value' among its measurements",
     "value_batch": "gandyn.run records it with 'value' among its measurements",
     "value_best": "gandyn.run records it with 'best_response' among its measurements",
     "implied_modes_disc": "it follows from best_loss_disc, which gandyn.run records",

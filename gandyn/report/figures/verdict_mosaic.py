@@ -29,10 +29,14 @@ VERDICT_MARKS: dict[str, tuple[str, str]] = {
     "still_moving": ("→", "#F0E442"),
     "cycling": ("~", "#E69F00"),
     "collapsed": ("C", "#D55E00"),
+    "spread": ("S", "#F4A582"),
+    "off_target": ("O", "#8C510A"),
+    "never_started": ("N", "#BFBFBF"),
     "vanishing_gradient": ("V", "#CC79A7"),
     "discriminator_won": ("D", "#7B2D6B"),
     "diverged": ("×", "#000000"),
     "unmeasured": ("–", "#DDDDDD"),
+    "window": ("W", "#EEEEEE"),
     "undecided": ("?", "#999999"),
 }
 """Verdict -> its sign and its colour, in the order in which figures and tables list them."""

@@ -15,7 +15,7 @@ from gandyn.gan.targets import GaussianMixture
 from gandyn.truth import quality
 from gandyn.truth.coverage import CONVENTIONS, coverage, label_accuracy
 from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, axes_of_points, in_the_plane
-from gandyn.truth.measure.view import View, generate, jensen_shannon, judged
+from gandyn.truth.measure.view import View, divergence, generate, jensen_shannon, judged
 
 _LOSS_METRICS: dict[str, Attributes] = {
     "loss_disc": {"long_name": "discriminator loss, training minibatch", "units": "loss"},
@@ -29,6 +29,10 @@ _VALUE_METRICS: dict[str, Attributes] = {
     "value_batch": {"long_name": "minibatch value", "units": "value"},
     "value": {"long_name": "value V(D, G)", "units": "value"},
     "value_se": {"long_name": "standard error of the value", "units": "value"},
+    "accuracy": {"long_name": "D's accuracy at its decision threshold", "units": "share"},
+    "accuracy_se": {"long_name": "standard error of D's accuracy", "units": "share"},
+    "accuracy_on_real": {"long_name": "share of real samples that D calls real", "units": "share"},
+    "accuracy_on_fake": {"long_name": "share of G's samples that D calls fake", "units": "share"},
 }
 
 # A diverged generator has no samples: it covers nothing, and shares no mass with the target.
@@ -41,6 +45,8 @@ _BEST_METRICS: dict[str, Attributes] = {
     "lag_se": {"long_name": "standard error of the lag", "units": "value"},
     "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat"} | _JSD,
     "jsd_se": {"long_name": "standard error of the Jensen-Shannon divergence", "units": "nat"},
+    "accuracy_best": {"long_name": "best possible accuracy, (1 + TV) / 2, lower bound", "units": "share"},
+    "accuracy_best_se": {"long_name": "standard error of the best possible accuracy", "units": "share"},
 }
 
 _BEST_AVERAGE_METRICS: dict[str, Attributes] = {
@@ -68,8 +74,41 @@ def _losses(view: View, key: jax.Array) -> Mapping[str, Any]:
     }
 
 
+def _decision(view: View) -> jax.Array:
+    """D's output where the best D holds real and fake for equally likely; NaN where it has none (`LossTruth.decision`).
+
+    From it on D calls a sample real.
+    """
+
+    def of(loss: Any) -> jax.Array:
+        critic = None if loss.pairs or loss.couples else truth.critic_of(loss)
+        return jnp.full((), jnp.nan) if critic is None else critic(jnp.zeros(()), view.game.hparams)
+
+    return view.by_loss(of)
+
+
+def _accuracy(view: View) -> Mapping[str, Any]:
+    """How many real and fake samples (packs of them) D tells right, half of each; one that lies on it is half right."""
+    above = (1 + jnp.sign(view.logits - _decision(view))) / 2
+    right = jnp.mean(jnp.stack([above[0], 1 - above[1]]), axis=-1)
+    both = truth.estimate(jnp.mean(right, axis=0))
+    # A count of N nodes is no finer than 1 / N, and on Sobol nodes all scrambles may round alike.
+    se = jnp.hypot(both.se, 1 / (math.sqrt(12) * above.shape[-1]))
+    real, fake = jnp.mean(right, axis=-1)
+    return {"accuracy": both.mean, "accuracy_se": se, "accuracy_on_real": real, "accuracy_on_fake": fake}
+
+
+def _best_accuracy(view: View) -> truth.Estimate:
+    """(1 + TV) / 2 of what D sees: the hinge loss reads V = 2 TV - 2. D's own calls are a candidate, too."""
+    ratios = jnp.sum(view.log_ratios, axis=-1, keepdims=True)  # of a pack
+    own = jnp.nan_to_num(view.logits - _decision(view))[None, ..., None]
+    best = divergence("hinge", jnp.concatenate([ratios, own]))
+    rounding = 1 / (math.sqrt(12) * ratios.shape[-2])
+    return truth.Estimate(1 + best.mean / 4, jnp.hypot(best.se / 4, rounding))
+
+
 def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
-    """V on a minibatch and on nodes."""
+    """V on a minibatch and on nodes, and D's accuracy there."""
     game, variables = view.game, view.state.variables
     pairs = game.draw(view.state, key).pairs
     seen = judged(pairs, generate(game, variables.gen, pairs))
@@ -79,7 +118,8 @@ def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
         return -loss.disc(*((real, fake) if loss.aux else (real.logits, fake.logits)), game.hparams)
 
     value = truth.estimate(view.value)
-    return {"value_batch": view.by_loss(on_batch, real, fake), "value": value.mean, "value_se": value.se}
+    metrics = {"value_batch": view.by_loss(on_batch, real, fake), "value": value.mean, "value_se": value.se}
+    return metrics | _accuracy(view)
 
 
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
@@ -88,6 +128,8 @@ def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
     jsd = jensen_shannon(view.clean_log_ratios)
     metrics = {"value_best": best.mean, "value_best_se": best.se, "lag": best.mean - truth.estimate(view.value).mean}
     metrics |= {"lag_se": lag_se, "jsd": jsd.mean, "jsd_se": jsd.se}
+    accuracy = _best_accuracy(view)
+    metrics |= {"accuracy_best": accuracy.mean, "accuracy_best_se": accuracy.se}
     if view.game.config.gen_average != "none":
         fake = generate(view.game, view.state.average, view.nodes.pairs)
         jsd = jensen_shannon(view.log_ratios_of(view.state.average, fake))
@@ -179,7 +221,7 @@ VALUE = Measurement(
     _VALUE_METRICS,
     _value,
     reads="networks",
-    text="V(D, G) with its standard error, beside the minibatch value",
+    text="V(D, G) with its standard error, beside the minibatch value; D's accuracy at its decision threshold",
 )
 BEST_RESPONSE = Measurement(
     "best_response",
@@ -187,7 +229,7 @@ BEST_RESPONSE = Measurement(
     _best_response,
     reads="networks",
     applies=in_the_plane,
-    text="a certified lower bound of max_D V from the density ratio; the lag; JSD",
+    text="a certified lower bound of max_D V from the density ratio; the lag; JSD; the best possible accuracy",
 )
 COVERAGE = Measurement(
     "coverage",

@@ -44,8 +44,9 @@ class MeasureConfig:
         metadata={"parts": MEASUREMENTS},
     )
     """What is measured every deep_every steps: the same names, with more nodes."""
-    convention: Literal["veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "veegan"
-    """How covered modes and high quality are counted (`gandyn list conventions`)."""
+    convention: Literal["mass", "veegan", "share", "dyngan_1", "dyngan_2", "dyngan_3", "top_k"] = "mass"
+    """How covered modes and high quality are counted (`gandyn list conventions`): of "veegan", that of most published
+    tables, one sample covers a mode."""
     num_nodes: int = 512
     """Sobol nodes in each of eight scrambles (a power of two): the accuracy of `value`."""
     num_density_nodes: int = 2**12
