@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gandyn import checks
+from gandyn import checks, environment
 from gandyn.gan import targets
 from gandyn.gan.config import Config
 from gandyn.gan.targets import Target
@@ -110,6 +110,7 @@ def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
         raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
 
 
+@environment.ours()
 def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None) -> Sweep:
     """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
 
