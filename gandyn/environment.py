@@ -53,6 +53,7 @@ FIXED: dict[str, Any] = {
     "jax_use_simplified_jaxpr_constants": False,
     # how it is lowered and compiled
     "jax_bcoo_cusparse_lowering": False,
+    "jax_compilation_cache_check_contents": False,  # two compilations of a program differ in what is no instruction
     "jax_compilation_cache_expect_pgle": False,
     "jax_compiler_enable_remat_pass": True,
     "jax_embedded_constants_max_bytes": 32,
