@@ -1,6 +1,8 @@
 """What results are, in plain text: facts, what they lack, how they were made, and the table."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,13 +72,47 @@ def facts(results: xr.Dataset) -> str:
 
 
 def summary(results: xr.Dataset, width: int = 110) -> str:
-    """The results in plain text, for a terminal: what they are, what they lack, and the table."""
+    """The results in plain text: what they are, what they lack, and the table, in lines of `width` characters."""
     lines = [printable(str(results.attrs.get("title") or "Results of gandyn"))]
     lines.append(facts(results))
     made = provenance(results)
     lines += [f"{key}: {printable(made[key])}" for key in ("device", "wall time", "created") if made[key]]
     lines += [f"status: {printable(status(results))}", *map(printable, incompleteness(results)), ""]
     return "\n".join([*lines, tables.format_table(tables.table(results), width)])
+
+
+def as_data(results: xr.Dataset) -> dict[str, Any]:
+    """What `summary` says, for programs: plain numbers, texts, lists and dicts, None for what is undefined.
+
+    ``recipes`` holds the table, a dict a recipe; there, under each name of ``columns``, value, low, high (95 %), count
+    (runs behind it) and note. Shares are from 0 to 1. ``real`` is what as many real samples get, ``failed`` what a
+    diverged run counts as.
+    """
+    rows, steps = tables.table(results), np.asarray(results["step"].values)
+    return {
+        "title": str(results.attrs.get("title", "")),
+        "status": status(results),
+        "incomplete": incompleteness(results),
+        "runs": int(results.sizes["run"]),
+        "steps": [int(step) for step in steps],
+        **provenance(results),
+        "columns": {key: {"heading": c.heading, "meaning": c.meaning} for key, c in tables.COLUMNS.items()},
+        "recipes": [
+            {"recipe": row.recipe, "loss": row.loss, "runs": row.runs, "measured": row.measured}
+            | {key: _entry(entry) for key, entry in row.entries.items()}
+            | {"real": _defined(row.real), "failed": _defined(row.failed)}
+            for row in rows
+        ],
+    }
+
+
+def _entry(entry: tables.Entry) -> dict[str, Any]:
+    return _defined(entry.interval._asdict()) | {"count": entry.count, "note": entry.note}
+
+
+def _defined(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """None for NaN and infinity, which JSON does not have."""
+    return {name: float(number) if np.isfinite(number) else None for name, number in numbers.items()}
 
 
 def table(results: xr.Dataset) -> pd.DataFrame:

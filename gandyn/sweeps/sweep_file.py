@@ -59,8 +59,8 @@ def read(path: str | Path) -> dict[str, Any]:
       ValueError: the file cannot be read, is not TOML, or has a key that no sweep file has.
     """
     try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
+        # Editors of Windows put a byte order mark in front.
+        content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, UnicodeDecodeError, too many digits
