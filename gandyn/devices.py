@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from gandyn import environment
+
 MIN_CPU_DEVICES = 2
 """Programs for one device pass through another part of the compiler, and round some deep measurements otherwise
 (docs/decisions.md, 46)."""
@@ -39,6 +41,14 @@ def prepare() -> None:
         except RuntimeError:  # jax takes no number once it runs
             running = True
     _say_nothing_of_kept_programs()
+    unheard = environment.unheard()
+    if unheard:
+        warnings.warn(
+            f"{', '.join(unheard)}: no effect inside gandyn, where NaN is a value and programs are compiled; what you "
+            "compute beside it is looked at as before",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     try:
         devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # the latter, without a word, for a platform that is not there

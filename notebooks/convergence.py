@@ -50,7 +50,7 @@ results
 # The table, with 95 % intervals over seeds.
 
 # %%
-print(gandyn.report.summary(results))
+gandyn.report.table(results)
 
 # %% [markdown]
 # What the loss curve is made of: the minibatch value follows the value; the gap to the best value is the lag.

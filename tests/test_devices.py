@@ -54,6 +54,18 @@ def test_a_number_that_was_asked_for_stays(before, environment):
     assert prepared(before, **environment) == ["3"]
 
 
+SWEEP = """
+import gandyn
+target, config = gandyn.targets.ring(), gandyn.Config(gen_width=8, disc_width=8)
+gandyn.Sweep(gandyn.sweep.make_settings(target, config, gandyn.HParams()), seeds=range(2))
+"""
+
+
+def test_a_sweep_starts_no_fewer_devices():
+    """What checks it starts jax: `gandyn.run` in a script trained on one device, and said that jax had been started."""
+    assert prepared(SWEEP) == [str(max(devices.MIN_CPU_DEVICES, CORES))]
+
+
 def test_what_runs_already_is_said_once_with_what_to_do():
     (number, warning) = prepared("jax.devices()")
     assert number == "1"

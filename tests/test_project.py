@@ -85,6 +85,35 @@ def test_what_a_make_target_installs(target, wanted):
     assert installs == [wanted]
 
 
+@pytest.mark.slow  # pip fetches all that is installed
+@pytest.mark.skipif(shutil.which("make") is None or not (ROOT / ".git").exists(), reason="needs make and a checkout")
+def test_every_make_target_runs_from_a_fresh_clone(tmp_path):
+    """With nothing installed before; what takes long does as little of it as its arguments allow."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True, capture_output=True)
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = {}
+    for target, arguments in (
+        ("help", ""),
+        ("slow", "--collect-only -q tests/sweeps/test_cluster.py"),
+        ("test", "-q tests/test_imports.py tests/cli/test_parsing.py"),
+        ("run", "--help"),
+        ("lint", ""),
+        ("format", ""),
+        ("clean", ""),
+    ):
+        words = ["make", target, f"PYTHON={sys.executable}", f"ARGS={arguments}", "WORKERS=0"]
+        ended = subprocess.run(words, cwd=clone, env=own, capture_output=True, text=True)
+        assert ended.returncode == 0, (target, ended.stdout[-2000:], ended.stderr[-2000:])
+        done[target] = ended.stdout
+    assert "setting up .venv" in done["slow"]
+    assert "test_cluster.py::" in done["slow"]
+    assert " passed" in done["test"]
+    assert "usage" in done["run"]
+    assert not list(clone.glob(".venv*"))
+    assert subprocess.run(["git", "status", "--short"], cwd=clone, capture_output=True, text=True).stdout == ""
+
+
 def test_it_says_that_it_has_types():
     assert (ROOT / "gandyn" / "py.typed").is_file()
 

@@ -121,6 +121,14 @@ class FolderOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShowOptions(FolderOptions):
+    """To look at the table."""
+
+    json: bool = False
+    """Print it as JSON, for programs."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportOptions(FolderOptions):
     """To write a page."""
 
@@ -150,3 +158,5 @@ class ListOptions:
 
     what: str = dataclasses.field(default="", metadata=_PLACE)
     """targets, losses, penalties, ...; everything if left out."""
+    json: bool = False
+    """Print it as JSON, for programs."""

@@ -1,7 +1,9 @@
 """What each command takes and does. jax is imported by those that train, when they are about to."""
 
 import dataclasses
+import json
 import re
+import shutil
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from gandyn.cli.arguments import (
     ReportOptions,
     ResumeOptions,
     RunOptions,
+    ShowOptions,
     SweepOptions,
 )
 from gandyn.cli.options import Option, options_of
@@ -95,6 +98,11 @@ def _sweep(call: Call) -> None:
         say_results(out)
 
 
+def _width() -> int:
+    """Characters of a line: the terminal's; all that a table takes where the output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
 def say_results(out: Path) -> None:
     """Prints the table of results, or how far they are where it would be long, and what to do with them."""
     from gandyn import report
@@ -103,7 +111,7 @@ def say_results(out: Path) -> None:
 
     found = opening.open_results(out)
     many = len(reading.recipes(found)) > MOST_RECIPES
-    print(status.status(out) if many else report.summary(found))
+    print(status.status(out) if many else report.summary(found, _width()))
     more = f"    a table: gandyn show {out}" if many else ""
     print(f"\nresults: {out}    a page of them: gandyn report {out}{more}")
 
@@ -157,7 +165,7 @@ def _replay(call: Call) -> None:
         anyway=options.anyway,
         using=call.modules,
     )
-    print(report.summary(again.results))
+    print(report.summary(again.results, _width()))
     if again.differences:
         found = ", ".join(f"{name} (from step {step})" for name, step in again.differences.items())
         print(f"\nnot the run that was recorded: of {again.compared} measurements these differ: {found}")
@@ -186,7 +194,8 @@ def _show(call: Call) -> None:
     from gandyn import report
     from gandyn.analysis import opening
 
-    print(report.summary(opening.open_results(call.options.path)))
+    results = opening.open_results(call.options.path)
+    print(json.dumps(report.as_data(results), indent=2) if call.options.json else report.summary(results, _width()))
 
 
 def _export(call: Call) -> None:
@@ -209,7 +218,11 @@ def _list(call: Call) -> None:
     what, lists = call.options.what, catalogue.lists()
     if what:
         checks.choice("list", what, lists)
-    for kind in [what] if what else lists:
+        lists = {what: lists[what]}
+    if call.options.json:
+        print(json.dumps(lists, indent=2))
+        return
+    for kind in lists:
         print(kind)
         width = max(16, *map(len, lists[kind]))
         for name, line in lists[kind].items():
@@ -249,7 +262,7 @@ COMMANDS: dict[str, Command] = {
         "Create one run again, bit for bit, measured as densely as wanted, and compare it with what was recorded.",
     ),
     "report": Command(ReportOptions, _report, "Write one self-contained HTML page of a results folder."),
-    "show": Command(FolderOptions, _show, "Print what a results folder holds, and its table of results."),
+    "show": Command(ShowOptions, _show, "Print what a results folder holds, and its table of results."),
     "export": Command(ExportOptions, _export, "Write results for other tools (docs/exports.md)."),
     "list": Command(ListOptions, _list, "List what there is to choose from, with one line each."),
 }

@@ -26,7 +26,7 @@ A microscope for the loss dynamics of GANs: many small GANs at once, the true va
   gandyn status DIR                            how far it is
   gandyn replay DIR --run 17                   one run again, bit for bit, measured more densely
   gandyn report DIR [--out FILE.html]          one self-contained HTML page of a results folder
-  gandyn show DIR                              what a results folder holds, and its table of results
+  gandyn show DIR [--json]                     what a results folder holds, and its table of results
   gandyn export DIR --to csv                   tables (csv, parquet), or event files (tensorboard)
   gandyn list [WHAT]                           losses, penalties, targets, ... with one line each
   gandyn --version

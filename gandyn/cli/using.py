@@ -23,9 +23,11 @@ def load(files: Sequence[Path]) -> list[ModuleType]:
     Raises:
       ValueError: a file that is not there, does not run, or defines no part.
     """
-    from gandyn.sweeps import parts  # imports jax
+    from gandyn import environment  # imports jax
+    from gandyn.sweeps import parts
 
-    modules = [_module(file) for file in files]
+    with environment.ours():  # arrays that they make are of the types of gandyn's programs
+        modules = [_module(file) for file in files]
     for file, module in zip(files, modules, strict=True):
         found = parts.collect([module])
         if not any(found.named.values()) and not found.networks:

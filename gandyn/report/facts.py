@@ -2,6 +2,8 @@
 
 import json
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +73,7 @@ def facts(results: xr.Dataset) -> str:
 
 
 def summary(results: xr.Dataset, width: int = 110) -> str:
-    """The results in plain text, for a terminal: what they are, what they lack, and the table."""
+    """The results in plain text: what they are, what they lack, and the table, in lines of `width` characters."""
     lines = [printable(str(results.attrs.get("title") or "Results of gandyn"))]
     lines.append(facts(results))
     made = provenance(results)
@@ -118,6 +120,55 @@ def verdict_lines(results: xr.Dataset, width: int = 110) -> list[str]:
     if any(fragile):
         lines.append("* fragile: after it, what the verdict would be, were the run measured more rarely")
     return lines
+
+
+def as_data(results: xr.Dataset) -> dict[str, Any]:
+    """What `summary` says, for programs: plain numbers, texts, lists and dicts, None for what is undefined.
+
+    ``recipes`` holds the table, a dict a recipe; there, under each name of ``columns``, value, low, high (95 %), count
+    (runs behind it) and note. Shares are from 0 to 1. ``real`` is what as many real samples get, ``failed`` what a
+    diverged run counts as.
+    """
+    rows, steps = tables.table(results), np.asarray(results["step"].values)
+    return {
+        "title": str(results.attrs.get("title", "")),
+        "status": status(results),
+        "incomplete": incompleteness(results),
+        "runs": int(results.sizes["run"]),
+        "steps": [int(step) for step in steps],
+        **provenance(results),
+        "columns": {key: {"heading": c.heading, "meaning": c.meaning} for key, c in tables.COLUMNS.items()},
+        "recipes": [
+            {"recipe": row.recipe, "loss": row.loss, "runs": row.runs, "measured": row.measured}
+            | {key: _entry(entry) for key, entry in row.entries.items()}
+            | {"real": _defined(row.real), "failed": _defined(row.failed)}
+            for row in rows
+        ],
+        "verdicts": _verdicts(results),
+    }
+
+
+def _verdicts(results: xr.Dataset) -> list[dict[str, Any]]:
+    """What happened to each run, with its reason; empty where no verdicts are known."""
+    if "verdict" not in results:
+        return []
+    parts = {"verdict": "verdict", "reason": "verdict_detail", "fragile": "verdict_fragile"}
+    texts = {key: results[name].values for key, name in parts.items() if name in results}
+    steps = results["verdict_step"].values if "verdict_step" in results else np.full(results.sizes["run"], np.nan)
+    return [
+        {"run": int(run), "step": float(steps[r]) if np.isfinite(steps[r]) else None}
+        | {key: str(values[r]) for key, values in texts.items()}
+        for r, run in enumerate(results["run"].values)
+    ]
+
+
+def _entry(entry: tables.Entry) -> dict[str, Any]:
+    return _defined(entry.interval._asdict()) | {"count": entry.count, "note": entry.note}
+
+
+def _defined(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """None for NaN and infinity, which JSON does not have."""
+    return {name: float(number) if np.isfinite(number) else None for name, number in numbers.items()}
 
 
 def table(results: xr.Dataset) -> pd.DataFrame:

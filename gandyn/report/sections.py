@@ -37,8 +37,8 @@ OVERVIEW = Section(
     "The table as a picture",
     "Large dots with bars are estimates with 95 % intervals, small dots single runs (a diverged run sits at what it "
     "counts as), grey ticks what as many real samples get. Lag is the best value minus the value: 0 means that the "
-    "discriminator answers the generator as well as any could. Lag is in nats for the logistic losses. A dash is an "
-    "estimate that is not defined; the notes of the table say why.",
+    "discriminator answers the generator as well as any could. Lag is in nats for the logistic losses. Where an "
+    "estimate is undefined, the notes of the table say why.",
     plots.overview,
 )
 
@@ -66,7 +66,7 @@ TRACKING = Section(
     "Which loss tracks the truth?",
     "Spearman's rank correlation of each loss with the truth, with 95 % intervals: above over the steps of a run, as "
     "a mean over runs, below over runs at their ends. A loss far from 0 on either side tracks the metric; one that "
-    "does so within runs but not across them tells time, not quality. A dash is a correlation that is not defined.",
+    "does so within runs but not across them tells time, not quality. Where a correlation is undefined, it says so.",
     plots.tracking,
     needs=("loss_disc",),
     any_of=("jsd", "w1", "modes"),

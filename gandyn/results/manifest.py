@@ -19,7 +19,7 @@ NAME = "manifest.json"
 GROUP_NAME = re.compile(r"group-[0-9]{3,9}\.zarr")
 PROGRESS_NAME = re.compile(r"group-[0-9]{3,9}\.json")
 STATUSES = ("running", "complete", "interrupted", "failed")
-_TEXTS = ("title", "command", "configuration", "device", "precision", "commit", "coverage_convention")
+_TEXTS = ("title", "command", "configuration", "device", "environment", "precision", "commit", "coverage_convention")
 
 
 def new(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,10 +68,17 @@ def read_as_is(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{file} is damaged: expected JSON ({error})") from error
     try:
+        _fill_up(manifest)
         check(manifest)
     except ValueError as error:
         raise ValueError(f"{file} is no manifest that can be read: {error}") from error
     return manifest
+
+
+def _fill_up(manifest: Any) -> None:
+    """What manifests of this format did not say at first."""
+    if isinstance(manifest, dict):
+        manifest.setdefault("environment", "")
 
 
 def check_has_groups(folder: Path, manifest: Mapping[str, Any]) -> None:

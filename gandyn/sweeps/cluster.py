@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from gandyn import checks, devices
+from gandyn import checks, devices, environment
 from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.writer import Writer
@@ -116,8 +116,8 @@ class Ray(Engine):
 
         assert writer.folder is not None
         num_devices = max(devices.MIN_CPU_DEVICES, int(self._cpus))
-        environment = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(num_devices)} if not self._gpus else {}}
-        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=environment)
+        variables = {"env_vars": {"JAX_NUM_CPU_DEVICES": str(num_devices)} if not self._gpus else {}}
+        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=MAX_RETRIES, runtime_env=variables)
         task, folder = remote(_train), str(writer.folder.absolute())
         own = [part.value for part in sweep_.parts]
         waiting = {task.remote(folder, index, checkpoint_every, own): index for index in groups}
@@ -140,6 +140,7 @@ class Ray(Engine):
         return failures
 
 
+@environment.ours()
 def _train(folder: str, index: int, checkpoint_every: float, own: list[Any]) -> list[str]:
     """What a task does: train one group from its last checkpoint, with a person's own parts. Returns what failed."""
     path = Path(folder)

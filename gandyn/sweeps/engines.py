@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from gandyn import environment
 from gandyn.devices import prepare
 from gandyn.results import checkpoints, locks, store
 from gandyn.results.writer import Writer
@@ -76,6 +77,7 @@ class Engine:
         return train_groups(writer, sweep_, groups, shown, checkpoint_every)
 
 
+@environment.ours()
 def train_groups(
     writer: Writer, sweep_: Sweep, groups: Mapping[int, Group], shown: bool, checkpoint_every: float
 ) -> list[Exception]:

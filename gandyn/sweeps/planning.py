@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import psutil
 
-from gandyn import devices
+from gandyn import devices, environment
 from gandyn.gan.config import Config
 from gandyn.sweeps import cost, sweep, sweep_file, training
 from gandyn.sweeps.cost import Calibration, Estimate
@@ -157,6 +157,7 @@ class Plan:
         return lines
 
 
+@environment.ours()
 def make(sweep_: Sweep, parts: int = 1, in_memory: bool = False) -> Plan:
     """The plan of a sweep.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
+from gandyn import environment
 from gandyn.gan.config import loss_of
 from gandyn.gan.targets import GaussianMixture, Target
 from gandyn.results.spec import GroupSpec, StoredField
@@ -133,6 +134,7 @@ def metadata(precisions: Sequence[str]) -> dict[str, Any]:
         "command": command(),
         "versions": _versions(),
         "device": _device(),
+        "environment": environment.recorded(),
         "precision": ", ".join(sorted(set(precisions))),
         "commit": _commit(),
     }
@@ -149,6 +151,9 @@ def what_changed(manifest: dict[str, Any]) -> list[str]:
     there_device, here_device = (text.partition(" x ")[2] for text in (manifest["device"], _device()))
     if there_device != here_device:
         changed.append(f"device {there_device} there, {here_device} here")
+    there_set, here_set = manifest["environment"], environment.recorded()
+    if there_set != here_set:
+        changed.append(f"environment {there_set or 'plain'} there, {here_set or 'plain'} here")
     return changed
 
 

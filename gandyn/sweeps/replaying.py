@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from gandyn import checks, devices
+from gandyn import checks, devices, environment
 from gandyn.analysis import opening as results
 from gandyn.results import store
 from gandyn.results.writer import Writer
@@ -31,6 +31,7 @@ class Replay(NamedTuple):
     differences: dict[str, int]
 
 
+@environment.ours()
 def replay(
     path: str | os.PathLike[str],
     run: int,
@@ -103,6 +104,7 @@ def _texts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "configuration",
         "versions",
         "device",
+        "environment",
         "precision",
         "commit",
         "coverage_convention",

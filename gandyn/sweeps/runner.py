@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from gandyn import checks, devices
+from gandyn import checks, devices, environment
 from gandyn.analysis import opening as results
 from gandyn.gan.config import Config
 from gandyn.gan.loss import Loss
@@ -29,6 +29,7 @@ from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig, Measurement
 
 
+@environment.ours()
 def run(
     target: Target | Sequence[Target],
     config: Config | Sequence[Config] = Config(),  # noqa: B008 (frozen)
@@ -90,6 +91,7 @@ def run(
     return run_sweep(planned, out, init_from=init_from, overwrite=overwrite, progress=progress)
 
 
+@environment.ours()
 def run_sweep(
     sweep_: Sweep,
     out: str | os.PathLike[str] | None = None,
@@ -153,7 +155,7 @@ def _warn_of_unsound(sweep_: Sweep) -> None:
     own = {setting.config.loss: setting for setting in sweep_.settings if isinstance(setting.config.loss, Loss)}
     for loss, setting in own.items():
         for problem in truth_of(loss, setting.hparams).problems:
-            warnings.warn(f"loss {loss.name!r}: {problem}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"loss {loss.name!r}: {problem}", RuntimeWarning, stacklevel=6)
 
 
 def _checked(engine: Engine | None, checkpoint_every: float) -> Engine:
@@ -180,6 +182,7 @@ def _objects(sweep_: Sweep) -> list[Any]:
     return [part.value for part in sweep_.parts]
 
 
+@environment.ours()
 def resume(
     path: str | os.PathLike[str],
     *,
@@ -215,6 +218,7 @@ def resume(
     return results.open_results(folder)
 
 
+@environment.ours()
 def extend(
     path: str | os.PathLike[str],
     seeds: Sequence[int] = (),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gandyn import checks
+from gandyn import checks, environment
 from gandyn.devices import prepare
 from gandyn.gan.game import Game
 from gandyn.gan.state import State
@@ -41,12 +41,14 @@ class TrainedPlayers:
     state: State
     origin: str
 
+    @environment.ours()
     def generate(self, latents: Any, labels: Any = None) -> jax.Array:
         """G's samples (N, *E) of latents (N, Z), under its running statistics; labels (N,) where conditional."""
         checks.shape("latents", latents, (None, self.game.config.latent_dim))
         labels = self._labels(labels, len(latents))
         return self.game.generate(self.state.variables.gen, jax.numpy.asarray(latents, np.float32), labels)
 
+    @environment.ours()
     def discriminate(self, points: Any, labels: Any = None) -> jax.Array:
         """D's outputs (N,) at points (N, *E); (N / m,) where each m consecutive ones are a pack."""
         checks.shape("points", points, (None, *self.game.event_shape))
@@ -67,6 +69,7 @@ class TrainedPlayers:
         return jax.numpy.asarray(labels, np.int32)
 
 
+@environment.ours()
 def load_states(
     path: str | os.PathLike[str],
     run: int,

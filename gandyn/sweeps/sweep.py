@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from gandyn import checks
+from gandyn import checks, devices, environment
 from gandyn.gan import targets
 from gandyn.gan.config import Config, complete, declarations, numbers_of, unread
 from gandyn.gan.game import Game
@@ -101,7 +101,9 @@ class Sweep:
     title: str = ""
     """Of the results and their report."""
 
+    @environment.ours()
     def __post_init__(self) -> None:
+        devices.prepare()  # parts are tried on a few numbers below, which starts jax
         set_field = functools.partial(object.__setattr__, self)
         checks.whole("num_steps", self.num_steps)
         checks.whole("measure_every", self.measure_every)

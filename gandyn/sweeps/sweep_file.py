@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gandyn import checks
+from gandyn import checks, environment
 from gandyn.gan import targets
 from gandyn.gan.config import Config
 from gandyn.gan.targets import Target
@@ -59,8 +59,8 @@ def read(path: str | Path) -> dict[str, Any]:
       ValueError: the file cannot be read, is not TOML, or has a key that no sweep file has.
     """
     try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
+        # Editors of Windows put a byte order mark in front.
+        content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, UnicodeDecodeError, too many digits
@@ -110,6 +110,7 @@ def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
         raise ValueError(f"{where}: {key}: got a whole number of more than 64 bits; allowed: what TOML has")
 
 
+@environment.ours()
 def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None) -> Sweep:
     """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
-from gandyn import devices
+from gandyn import devices, environment
 from gandyn.gan import networks
 from gandyn.gan.loss import Loss
 from gandyn.gan.number import HParams
@@ -21,6 +21,7 @@ from gandyn.testing.report import Report, Suite
 from gandyn.truth.measure import Measurement
 
 
+@environment.ours()
 def check(
     part: Any,
     *,

@@ -7,6 +7,7 @@ real samples get, which way it moves, and what it cannot see.
 Shapes: N samples, K components, G modes (K where components are not grouped), S measurements.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -209,20 +210,23 @@ def _kernel_means(fake: jax.Array, target: GaussianMixture) -> tuple[_KernelMean
 
         return lambda h2: blurred(apart, h2, both), lambda h2: blurred(to_modes, h2, variance[None, :])
 
-    def displaced(away: jax.Array, h2: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-        """h2 / det(B)^(1/2) exp(-away^T B^-1 away / 2), B = [[a, b], [b, c]] + h2 I, for away (..., 2)."""
-        a, c = a + h2, c + h2
-        det = a * c - b**2
-        x, y = away[..., 0], away[..., 1]
-        return h2 / jnp.sqrt(det) * jnp.exp(-0.5 * (c * x**2 - 2 * b * x * y + a * y**2) / det)
+    # Sums of squares alone: a c - b^2 of a thin covariance's entries would lose its thin side.
+    cross = lambda u, v: u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]  # noqa: E731
 
-    own = target.covariances()
-    pairs = own[:, None] + own[None, :]
+    def displaced(away: jax.Array, h2: jax.Array, *columns: jax.Array) -> jax.Array:
+        """h2 / det(B)^(1/2) exp(-away^T B^-1 away / 2), B = h2 I + sum of c c^T over columns c, for away (..., 2)."""
+        minors = (cross(u, v) ** 2 for u, v in itertools.combinations(columns, 2))
+        det = h2**2 + h2 * sum(jnp.sum(c**2, axis=-1) for c in columns) + sum(minors)
+        squared = h2 * jnp.sum(away**2, axis=-1) + sum(cross(c, away) ** 2 for c in columns)
+        return h2 / jnp.sqrt(det) * jnp.exp(-0.5 * squared / det)
+
+    own = [target.stds[:, None] * target.shapes[:, :, i] for i in (0, 1)]  # C_k is the sum of c c^T over these
+    pairs = [c[:, None] for c in own] + [c[None, :] for c in own]
     apart = target.means[:, None, :] - target.means[None, :, :]
     to_modes = fake[:, None, :] - target.means[None, :, :]
     return (
-        lambda h2: displaced(apart, h2, pairs[..., 0, 0], pairs[..., 0, 1], pairs[..., 1, 1]),
-        lambda h2: displaced(to_modes, h2, *(own[None, :, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))),
+        lambda h2: displaced(apart, h2, *pairs),
+        lambda h2: displaced(to_modes, h2, *(c[None, :] for c in own)),
     )
 
 

@@ -1,15 +1,19 @@
 """The command line: what it prints, and that wrong input gives one message, exit 2 and nothing written."""
 
 import importlib.util
+import json
+import math
 import os
 import subprocess
 import sys
 
 import haste
 import pytest
+import synthetic
 
 import gandyn
 from gandyn import cli
+from gandyn.analysis import opening, tables
 from gandyn.cli import catalogue, commands, gathering
 from gandyn.sweeps import runner, sweep, sweep_file, training
 
@@ -228,6 +232,40 @@ def test_list_has_one_line_for_every_entry(capsys):
             assert line in text
             assert "\n" not in line
     assert "losses, penalties, rules" in refused(capsys, "list", "loses")
+
+
+def test_what_programs_read(folder, capsys, monkeypatch):
+    cli.main(["list", "--json"])
+    assert json.loads(capsys.readouterr().out) == catalogue.lists()
+    cli.main(["list", "losses", "--json"])
+    assert list(json.loads(capsys.readouterr().out)) == ["losses"]
+    made = synthetic.make(["non_saturating", "wasserstein, gradient penalty"], seeds=4, steps=5, samples=0, surface=0)
+    monkeypatch.setattr(opening, "open_results", lambda path: made)
+    cli.main(["show", str(folder), "--json"])
+    shown = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert shown["steps"] == made.step.values.tolist()
+    for row, want in zip(shown["recipes"], tables.table(made), strict=True):
+        assert row["recipe"] == want.recipe
+        for key in shown["columns"]:
+            entry = want.entries[key]
+            value = None if math.isnan(entry.interval.value) else entry.interval.value
+            assert (row[key]["value"], row[key]["count"], row[key]["note"]) == (value, entry.count, entry.note)
+    assert shown["recipes"][1]["lag"]["value"] is None
+
+
+def test_the_table_is_one_where_the_output_is_no_terminal(folder, capsys, monkeypatch):
+    made = synthetic.make(["non_saturating"], seeds=4, steps=5, samples=0, surface=0)
+    monkeypatch.setattr(opening, "open_results", lambda path: made)
+    cli.main(["show", str(folder)])
+    headings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recipe ")]
+    assert len(headings) == 1
+    assert all(column.heading in headings[0] for column in tables.COLUMNS.values())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "72")
+    cli.main(["show", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("recipe ")]) > 2
+    assert max(len(line) for line in lines if line.startswith(("recipe ", "non_sat", "---"))) <= 72
 
 
 # ---- what cannot be meant

@@ -165,3 +165,9 @@ def test_numbers_and_names_that_no_part_has(arguments, message, mine, called, ca
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"gandyn: {message}")
     assert called == []
+
+
+def test_a_byte_order_mark_is_no_statement(mine):
+    mine.write_bytes(mine.read_text().encode("utf-8-sig"))
+    (module,) = using.load([mine])
+    assert "mine" in parts.collect([module]).named["loss"]

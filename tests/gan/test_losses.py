@@ -2,6 +2,7 @@
 
 import functools
 import math
+import types
 from typing import Any
 
 import jax
@@ -753,3 +754,41 @@ class TestModes:
         disc, _ = of_modes(name, 8)
         assert np.isnan(disc[:7]).all()
         assert disc[7] == pytest.approx(0, abs=1e-6)
+
+
+class TestInfiniteLogits:
+    """A D that is sure without bound: the value is the limit of ever surer ones, NaN only where that has none."""
+
+    SIDES = ((math.inf, -math.inf), (math.inf, 0.0), (0.0, -math.inf), (-math.inf, 0.0), (0.0, math.inf))
+    UNDEFINED = frozenset([("f_pearson", "disc", math.inf, -math.inf)])  # infinite less infinite
+    SMOOTHED = types.MappingProxyType({"label_smoothing": 0.1, "label_smoothing_fake": 0.2})
+
+    @staticmethod
+    def limit(f, real: float, fake: float, numbers: HParams) -> float:
+        near, far = (
+            float(f(*(jnp.full(4, np.sign(x) * at if x else 0.0, jnp.float32) for x in (real, fake)), numbers))
+            for at in (30.0, 60.0)
+        )
+        return far if near == pytest.approx(far, rel=1e-6, abs=1e-6) else math.copysign(math.inf, far - near)
+
+    @pytest.mark.parametrize("name", OF_LOGITS)
+    def test_is_the_limit(self, name):
+        loss = LOSSES[name]
+        smoothed = [self.SMOOTHED] if "label_smoothing" in loss.numbers else []
+        for numbers in (numbers_of(name, **more) for more in ({}, *smoothed)):
+            for player in ("disc", "gen"):
+                f = getattr(loss, player)
+                for real, fake in self.SIDES:
+                    if (name, player, real, fake) in self.UNDEFINED:
+                        continue
+                    got = float(f(jnp.full(4, real), jnp.full(4, fake), numbers))
+                    want = self.limit(f, real, fake, numbers)
+                    assert got == pytest.approx(want, rel=1e-5, abs=1e-6), (player, real, fake)
+
+    @pytest.mark.parametrize("name", ["minimax", "non_saturating", "mean_logit", "alpha", "hinge", "f_js"])
+    def test_a_perfect_disc_has_nothing_to_gain(self, name):
+        loss = LOSSES[name]
+        sure = jnp.full(4, jnp.inf)
+        value, slopes = jax.value_and_grad(lambda r, f: loss.disc(r, f, loss.defaults), (0, 1))(sure, -sure)
+        assert float(value) == pytest.approx(-2 * math.log(2) if name == "f_js" else 0.0)
+        np.testing.assert_array_equal(slopes, 0)

@@ -309,9 +309,97 @@ def test_overview_draws_the_table(results: xr.Dataset):
     np.testing.assert_allclose(dots, [row.entries["modes"].interval.value for row in rows])
     assert [t.get_text().replace("\n", " ") for t in modes.get_yticklabels()] == list(synthetic.RECIPES)
     assert modes.get_ylim()[0] > modes.get_ylim()[1], "the first recipe is on top"
-    assert [t.get_text() for t in lag.texts] == ["–"]
+    assert [t.get_text() for t in lag.texts] == ["undefined"]
     real = [data(line)[0, 0] for line in modes.get_lines() if line.get_color() == plots.COLORS["real"]]
     np.testing.assert_allclose(real, 8)
+
+
+def assert_markers_are_whole(figure: Figure) -> None:
+    """No marker that is on its axes is cut by their end."""
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        for line in ax.get_lines():
+            if line.get_marker() in ("", "None", None, "|") or not line.get_clip_on() or not data(line).size:
+                continue
+            at = line.get_transform().transform(data(line).T)
+            low, high = ax.bbox.min, ax.bbox.max
+            at = at[np.isfinite(at).all(axis=1) & (at >= low - 0.01).all(axis=1) & (at <= high + 0.01).all(axis=1)]
+            radius = 0.5 * (line.get_markersize() * (0.5 if line.get_marker() == "." else 1)) * figure.dpi / 72
+            assert (np.minimum(at - low, high - at) >= radius - 0.5).all(), (ax.get_title("left"), line.get_marker())
+
+
+@pytest.fixture(scope="module")
+def alone() -> xr.Dataset:
+    """One run that ends with four of eight modes."""
+    one = synthetic.make(["non_saturating"], seeds=1, steps=5, samples=0, surface=0, diverged=False)
+    one["modes"].values[:] = 4
+    return synthetic.extended(one)
+
+
+def test_one_run_with_four_modes_is_drawn_at_four(alone: xr.Dataset):
+    figure = plots.distributions(alone)
+    (ax,) = figure.axes
+    (run,) = [data(line) for line in ax.get_lines() if line.get_alpha() == 0.6 and data(line).size]
+    assert run[0] == [4.0]
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+    against = plots.loss_against_coverage(alone).axes[0]
+    (run,) = [data(line) for line in against.get_lines() if line.get_marker() == "o"]
+    assert run[0] == [4.0]
+    for name in ("distributions", "implied_modes", "curves"):
+        arguments = ("modes",) if name == "curves" else ()
+        ax = getattr(plots, name)(alone, *arguments).axes[0]
+        axis = ax.xaxis if name == "distributions" else ax.yaxis
+        ticks = axis.get_majorticklocs()
+        assert ticks == pytest.approx(np.round(ticks)), name
+
+
+def test_an_axis_of_modes_ends_at_all_of_them(alone: xr.Dataset):
+    of_x = [plots.distributions(alone), plots.overview(alone), plots.loss_against_coverage(alone)]
+    of_y = [plots.curves(alone, "modes"), plots.implied_modes(alone)]
+    for low, high in [f.axes[0].get_xlim() for f in of_x] + [f.axes[0].get_ylim() for f in of_y]:
+        assert -1 < low < 0
+        assert 8 < high < 9
+    assert max(plots.distributions(alone, "jsd").axes[0].get_xlim()) < 8, "of another metric it does not"
+
+
+def test_what_is_undefined_is_said_beside_the_lines_of_the_axis(alone: xr.Dataset):
+    for figure, axes in ((plots.tracking(alone), range(6)), (plots.overview(alone), (4, 5))):
+        figure.draw_without_rendering()
+        found = 0
+        for ax in (figure.axes[i] for i in axes):
+            boxes = [text.get_window_extent() for text in ax.texts if text.get_text() == "undefined"]
+            found += len(boxes)
+            for value in (-1, 0, 1):
+                at = ax.transData.transform((value, 0))[0]
+                assert not any(box.x0 - 2 <= at <= box.x1 + 2 for box in boxes)
+        assert found
+        assert "–" not in words(figure)
+
+
+def test_no_marker_is_cut_at_the_end_of_an_axis():
+    few = synthetic.make(["non_saturating"], seeds=12, steps=5, samples=0, surface=0, diverged=False)
+    few["jsd"].values[:, -1] = [*np.linspace(0.66, 0.67, 10), 0.1, 0.69]  # far from 0, and two that are far out
+    few["lag"].values[:, -1] = np.linspace(1.35, 1.36, 12)
+    few["modes"].values[:, -1] = [0, 8] * 6
+    assert_markers_are_whole(plots.overview(few))
+    assert_markers_are_whole(plots.distributions(few, "jsd"))
+    assert_markers_are_whole(plots.distributions(few))
+
+
+@pytest.mark.slow
+def test_no_marker_is_cut_in_any_figure(results: xr.Dataset, alone: xr.Dataset):
+    for which in (results, alone):
+        for figure in (
+            plots.curves(which, "modes"),
+            plots.curves(which, "jsd"),
+            plots.tracking(which),
+            plots.loss_against_coverage(which),
+            plots.decomposition(which),
+            plots.implied_modes(which),
+        ):
+            assert_markers_are_whole(figure)
+    for draw in RICH.values():
+        assert_markers_are_whole(draw(alone))
 
 
 @pytest.fixture(scope="module")

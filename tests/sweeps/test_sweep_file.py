@@ -407,6 +407,14 @@ def test_what_a_file_cannot_say(text, message):
     assert str(caught.value).startswith(message)
 
 
+def test_a_byte_order_mark_is_no_statement(tmp_path):
+    """Editors of Windows put one in front."""
+    text = "num_steps = 60\r\n[target]\r\nnum_modes = 4  # größer\r\n"
+    (tmp_path / "plain.toml").write_bytes(text.encode())
+    (tmp_path / "marked.toml").write_bytes(text.encode("utf-8-sig"))
+    assert sweep_file.read(tmp_path / "marked.toml") == sweep_file.read(tmp_path / "plain.toml") != {}
+
+
 def test_what_is_no_toml(tmp_path):
     for content in (b"num_steps = ", b"\xff", b"a = " + b"9" * 5_000, b"a = " + b"[" * 10_000):
         (tmp_path / "file.toml").write_bytes(content)

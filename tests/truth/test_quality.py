@@ -213,6 +213,27 @@ class TestFullCovariances:
             found.append(2 * np.pi * h**2 * (real - 2 * cross) + among.sum() / (N * (N - 1)))
         assert measure(draw(N, 1), fake, STRETCHED)["mmd"] == pytest.approx(np.mean(found), abs=2e-6)
 
+    @pytest.mark.parametrize("ratio", [1e2, 1e3])
+    def test_mmd_of_thin_ones(self, ratio):
+        """Two that are turned and long: a c - b^2 of float32 entries, their determinant once, was all rounding."""
+        angle = np.array([0.7, 2.1])
+        along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        away = np.stack([-along[:, 1], along[:, 0]], axis=1)
+        thin = 1 / ratio
+        covariances = np.einsum("ki,kj->kij", along, along) + thin**2 * np.einsum("ki,kj->kij", away, away)
+        target = targets.mixture([[4.0, 4.0], [4.0, 4.1]], covariances=covariances)
+        fake = np.asarray(target.means)[np.arange(N) % 2] + 0.5 * thin * draw(N, 2)
+        h2 = thin**2
+        want = 0.0
+        for k in (0, 1):
+            both = covariances[k] + h2 * np.eye(2)
+            x = fake.astype(np.float64) - np.asarray(target.means, np.float64)[k]
+            square = np.einsum("ni,ij,nj->n", x, np.linalg.inv(both), x)
+            want += 0.5 * h2 / np.sqrt(np.linalg.det(both)) * np.exp(-0.5 * square)
+        _, across = q._kernel_means(jnp.asarray(fake, jnp.float32), target)
+        got = np.asarray(haste.jit(lambda h2: across(h2))(jnp.float32(h2)), np.float64) @ np.array([0.5, 0.5])
+        np.testing.assert_allclose(got, want, rtol=2e-3)
+
     def test_bandwidth_is_the_narrowest_axis(self):
         assert float(haste.jit(q.bandwidths)(STRETCHED)[0]) == pytest.approx(0.05, rel=1e-5)
 
@@ -254,6 +275,36 @@ class TestGroups:
         assert float(std[0]) == pytest.approx(np.sqrt(y.var(axis=0, ddof=1).mean()), rel=1e-4)
         assert float(offset[0]) == pytest.approx(np.linalg.norm(y.mean(axis=0)), rel=1e-4)
         assert np.isnan(std[1])
+
+
+@pytest.mark.parametrize("std", [0.05, 0.01, 0.003])
+def test_what_is_measured_of_collapsed_samples(std):
+    """All of G at (4, 4) + std N(0, I): width and place of the mode, both distances of moments, against float64."""
+    target = targets.mixture([[4.0, 4.0], [-4.0, 4.0]], std)
+    normal = np.random.default_rng(5).standard_normal((2, N, 2))
+    real = (np.array([4.0, 4.0]) + std * normal[0]).astype(np.float32)
+    fake = (np.array([4.0, 4.0]) + 0.5 * std * normal[1]).astype(np.float32)
+    exact = fake.astype(np.float64)
+    found = of_modes(jnp.asarray(fake), target, VEEGAN)
+    away = (exact - np.asarray(target.means, np.float64)[0]) / float(np.float32(std))
+    inside = away[np.linalg.norm(away, axis=1) <= 3]
+    assert float(found.std[0]) == pytest.approx(np.sqrt(inside.var(axis=0, ddof=1).mean()) / q.std_within(3), rel=1e-4)
+    assert float(found.offset[0]) == pytest.approx(np.linalg.norm(inside.mean(axis=0)), abs=2e-4)
+    got = measure(real, fake, target)
+    covariance = np.diag([16.0, 0.0]) + std**2 * np.eye(2)
+    own = np.cov(exact.T)
+    root = np.real(scipy.linalg.sqrtm(covariance @ own))
+    want = ((exact.mean(axis=0) - [0, 4]) ** 2).sum() + np.trace(covariance + own - 2 * root)
+    assert got["frechet"] == pytest.approx(want, rel=1e-5)
+    assert got["mmd"] == pytest.approx(mmd_by_hand(exact, target), abs=2e-6)
+    one = targets.mixture([[4.0, 4.0]], std)
+    _, moments = q._sample_moments(jnp.asarray(fake))
+    np.testing.assert_allclose(moments, own, rtol=1e-4, atol=1e-5 * std**2)
+    narrow = measure(real, fake, one)["frechet"]
+    exact_narrow = ((exact.mean(axis=0) - 4) ** 2).sum() + np.trace(
+        std**2 * np.eye(2) + own - 2 * np.real(scipy.linalg.sqrtm(std**2 * own))
+    )
+    assert narrow == pytest.approx(exact_narrow, rel=2e-4)
 
 
 def test_std_within_a_ball():

@@ -19,7 +19,8 @@ def _alpha_log(surprise: jax.Array, alpha: Any) -> jax.Array:
     c = (alpha - 1) / alpha
     small = jnp.abs(c) < 1e-4
     safe = jnp.where(small, 1.0, c)
-    return jnp.where(small, surprise - c / 2 * surprise**2, -jnp.expm1(-safe * surprise) / safe)
+    finite = jnp.where(jnp.isinf(surprise), 0.0, surprise)  # 0 times an infinite square would be NaN
+    return jnp.where(small, surprise - c / 2 * finite**2, -jnp.expm1(-safe * surprise) / safe)
 
 
 def _alpha_disc(real_logits: jax.Array, fake_logits: jax.Array, numbers: HParams) -> jax.Array:

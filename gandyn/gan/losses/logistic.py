@@ -12,11 +12,16 @@ from gandyn.gan.losses.shared import negative_mean_gen, non_saturating_gen
 from gandyn.gan.number import HParams, Number
 
 
+def _more(surprise: jax.Array, share: Any, logits: jax.Array) -> jax.Array:
+    """surprise + share * logits, also at infinite ones: none of it is none, and less of infinite surprise is that."""
+    return surprise + jnp.where((share == 0) | jnp.isinf(surprise), 0.0, share * logits)
+
+
 def _logistic_disc(real_logits: jax.Array, fake_logits: jax.Array, numbers: HParams) -> jax.Array:
     """-E log D(x) - E log(1 - D(G(z)))."""
     # Smoothing by e swaps e of softplus(-s) for softplus(s), which is s more.
-    real = jnp.mean(softplus(-real_logits) + numbers.label_smoothing * real_logits)
-    return real + jnp.mean(softplus(fake_logits) - numbers.label_smoothing_fake * fake_logits)
+    real = jnp.mean(_more(softplus(-real_logits), numbers.label_smoothing, real_logits))
+    return real + jnp.mean(_more(softplus(fake_logits), numbers.label_smoothing_fake, -fake_logits))
 
 
 def _logistic_critic(log_ratio: jax.Array, numbers: HParams) -> jax.Array:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from numpy.typing import ArrayLike, NDArray
 
-from gandyn import checks, devices
+from gandyn import checks, devices, environment
 from gandyn.gan import sampling
 from gandyn.gan.targets.arrangements import FARTHEST, NEAREST, check_length, plain
 from gandyn.gan.targets.protocol import Made, of_numpy
@@ -248,7 +248,8 @@ def from_log_prob(
     axes = [corners[0, i] + cell[i] * (np.arange(size)[:, None] + offsets).ravel() for i in (0, 1)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
     devices.prepare()
-    logs = np.asarray(log_prob(points))
+    with environment.ours():
+        logs = np.asarray(log_prob(points))
     if logs.shape != (len(points),):
         raise ValueError(
             f"log_prob: got shape {logs.shape} for points {points.shape}; allowed: ({len(points)},). Of one point at a "

@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from gandyn.analysis import reading
 from gandyn.report.figures.style import (
@@ -17,11 +16,13 @@ from gandyn.report.figures.style import (
     count,
     draw_line,
     draws,
+    limits_of_modes,
     metric_label,
     plain,
     quartiles,
     robust_limits,
     set_title,
+    whole_ticks,
 )
 
 
@@ -52,7 +53,10 @@ def curves(results: xr.Dataset, metric: str, recipe: str | Sequence[str] | None 
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(max(5.2, 3.25 * columns), 0.7 + 2.1 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    bottom, top, _ = robust_limits(np.concatenate([y for band in bands.values() for y in band]), reach=3)
+    if metric == "modes":
+        bottom, top = limits_of_modes(reading.num_modes(results)[np.concatenate(list(groups.values()))].max())
+    else:
+        bottom, top, _ = robust_limits(np.concatenate([y for band in bands.values() for y in band]), reach=3)
     for ax, (name, runs) in zip(axes.flat, groups.items(), strict=False):
         middle, low, high = bands[name]
         draw_line(ax, step, middle, COLORS["run"], low, high)
@@ -65,7 +69,7 @@ def curves(results: xr.Dataset, metric: str, recipe: str | Sequence[str] | None 
         notes += [f"{count(outside, 'point')} beyond the axis"] if outside else []
         set_title(ax, plain(name, 28), [", ".join(notes)], width=44)
         ax.set_ylim(bottom, top)
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(5))
     for ax in axes.flat[len(names) :]:
         ax.remove()
     for column in range(columns):

@@ -7,7 +7,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gandyn.analysis import intervals, reading
@@ -23,6 +22,7 @@ from gandyn.report.figures.style import (
     robust_limits,
     set_title,
     unit,
+    whole_ticks,
 )
 
 
@@ -82,7 +82,7 @@ def decomposition(results: xr.Dataset, recipe: str | Sequence[str] | None = None
         drawn = [one[m] for m in bands] + [x for b in bands.values() for x in (b.mean, b.low, b.high)]
         low, high, _ = robust_limits(np.concatenate(drawn), [equilibrium])
         left.set_ylim(low, high)
-        left.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        left.xaxis.set_major_locator(whole_ticks(6))
         left.set_ylabel(f"value of the game{unit(results, shown)}")
 
         def outside(values: Sequence[NDArray], low: float = low, high: float = high) -> list[str]:

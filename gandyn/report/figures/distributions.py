@@ -22,12 +22,17 @@ from gandyn.report.figures.style import (
     plain,
     robust_limits,
     set_title,
+    whole_ticks,
 )
 
 
-def _bins(x: NDArray) -> tuple[NDArray, bool]:
-    """Edges of a histogram that all recipes share, and whether each bin holds one whole number."""
+def _bins(x: NDArray, total: float) -> tuple[NDArray, bool]:
+    """Edges of a histogram that all recipes share, and whether each bin holds one whole number.
+
+    Of modes, from none to all `total`; NaN for other metrics.
+    """
     x = x[np.isfinite(x)]
+    x = x if math.isnan(total) else np.append(x, [0, total])
     if x.size and (x == np.round(x)).all() and np.ptp(x) <= 60:
         return np.arange(x.min() - 0.5, x.max() + 1), True
     low, high, _ = robust_limits(x, reach=3)
@@ -59,8 +64,9 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
     latest = curves.shape[1] - 1 - np.isfinite(curves[:, ::-1]).argmax(axis=1)
     end = np.where(earlier, curves[np.arange(end.size), latest], end)
     groups = {name: reading.runs_of(results, name) for name in names}
-    everything = end[np.concatenate(list(groups.values()))]
-    edges, whole = _bins(everything)
+    shown_runs = np.concatenate(list(groups.values()))
+    total = float(reading.num_modes(results)[shown_runs].max()) if metric == "modes" else math.nan
+    edges, whole = _bins(end[shown_runs], total)
     width = edges[-1] - edges[0]
     shares = {}
     for name, runs in groups.items():
@@ -68,7 +74,7 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
         n = max(int(np.isfinite(x).sum()), 1)
         shares[name] = [np.histogram(x[group], edges)[0] / n for group in (~fails[runs], fails[runs])]
     top = max(float((good + bad).max()) for good, bad in shares.values()) or 1.0
-    valueless = math.isnan(reading.failed_value(results, metric)) and fails[np.concatenate(list(groups.values()))].any()
+    valueless = math.isnan(reading.failed_value(results, metric)) and fails[shown_runs].any()
 
     columns = 1 if len(names) < 4 else 2
     rows = math.ceil(len(names) / columns)
@@ -127,10 +133,12 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
                 ax.plot(at, level, marker, color=color, markersize=5, markeredgecolor="white", zorder=4)
         ax.axhline(0, color="#555555", linewidth=0.7)
         set_title(ax, plain(name), [", ".join(notes)])
-        ax.set(ylim=(-0.76 * top, 1.06 * top), xlim=(edges[0], edges[-1] + (0.1 * width if valueless else 0)))
+        room = 0.012 * width  # of a marker at an end
+        right = edges[-1] + (0.1 * width if valueless else room)
+        ax.set(ylim=(-0.76 * top, 1.06 * top), xlim=(edges[0] - room, right))
         ticks = [t for t in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, top) if 0 <= t <= 1.06 * top]
         ax.set_yticks(ticks, [f"{100 * t:g} %" for t in ticks])
-        ax.xaxis.set_major_locator(MaxNLocator(9, integer=whole))
+        ax.xaxis.set_major_locator(whole_ticks(9) if whole else MaxNLocator(9))
     for ax in axes.flat[len(names) :]:
         ax.remove()
     for column in range(columns):
@@ -145,7 +153,7 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
         Line2D([], [], color=COLORS["equilibrium"], marker="o", markersize=5, linewidth=1.8, label="mean"),
         Line2D([], [], color=COLORS["best_disc"], marker="D", markersize=5, linewidth=1.8, label="interquartile mean"),
     ]
-    if fails[np.concatenate(list(groups.values()))].any():
+    if fails[shown_runs].any():
         handles.append(Line2D([], [], color=COLORS["diverged"], marker="x", linestyle="none", label="diverged"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure

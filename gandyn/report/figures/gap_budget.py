@@ -8,7 +8,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gandyn.analysis import intervals, loss_curves, reading
@@ -28,6 +27,7 @@ from gandyn.report.figures.style import (
     set_title,
     unit,
     until_failure,
+    whole_ticks,
 )
 
 
@@ -143,7 +143,7 @@ def gap_budget(results: xr.Dataset, recipe: str | Sequence[str] | None = None, r
             row[1].set_ylabel(f"max over D − min over G{unit(results, int(runs[0]))}")
     for ax in axes[-1]:
         ax.set_xlabel("generator updates")
-        ax.xaxis.set_major_locator(MaxNLocator(6 if columns == 1 else 5, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(6 if columns == 1 else 5))
     handles = [
         Patch(color=COLORS["value_best"], alpha=0.3, linewidth=0, label="divergence: best value − equilibrium"),
         Patch(color=COLORS["lag"], alpha=0.3, linewidth=0, label="lag of D, taken off"),

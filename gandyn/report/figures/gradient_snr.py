@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from gandyn.analysis import reading
@@ -24,6 +24,7 @@ from gandyn.report.figures.style import (
     quartiles,
     set_title,
     until_failure,
+    whole_ticks,
 )
 
 
@@ -123,7 +124,7 @@ def gradient_snr(results: xr.Dataset, recipe: str | Sequence[str] | None = None)
             ax.set_ylabel(labels[column])
     for ax in axes[-1]:
         ax.set_xlabel("generator updates")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(4))
     handles = [
         Line2D([], [], color=COLORS["disc"], label="discriminator"),
         Line2D([], [], color=COLORS["gen"], linestyle="--", label="generator"),

@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gandyn.analysis import intervals, loss_curves, reading
@@ -17,11 +16,13 @@ from gandyn.report.figures.style import (
     count,
     draw_line,
     draws,
+    limits_of_modes,
     need,
     plain,
     run_label,
     set_title,
     until_failure,
+    whole_ticks,
 )
 
 
@@ -70,8 +71,8 @@ def implied_modes(results: xr.Dataset, recipe: str | Sequence[str] | None = None
             draw_line(right, step, band.mean, color, band.low, band.high, linestyle=style)
         left.axhline(total[runs[0]], color=COLORS["real"], linewidth=0.8)
         right.axhline(total[runs].max(), color=COLORS["real"], linewidth=0.8)
-        left.set(ylim=(-0.04 * total[runs].max(), 1.08 * total[runs].max()), ylabel="modes")
-        left.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        left.set(ylim=limits_of_modes(total[runs].max()), ylabel="modes")
+        left.yaxis.set_major_locator(whole_ticks(5))
         notes = [run_label(results, int(runs[0]))]
         if len(lacking) == 2:
             notes += ["what this recipe's losses imply is not known"]
@@ -83,7 +84,7 @@ def implied_modes(results: xr.Dataset, recipe: str | Sequence[str] | None = None
         set_title(right, "", [mean])
     for ax in axes[-1]:
         ax.set_xlabel("generator updates")
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(6))
     handles = [
         Line2D([], [], color=COLORS["equilibrium"], label="modes covered"),
         Line2D([], [], color=COLORS["disc"], label="implied by D's loss"),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gandyn.analysis import intervals, reading, tables
@@ -22,6 +21,7 @@ from gandyn.report.figures.style import (
     robust_limits,
     set_title,
     unit,
+    whole_ticks,
 )
 
 
@@ -115,7 +115,7 @@ def loss_against_coverage(
         notes += [f"{lost} without a value"] if lost else []
         notes += [f"{outside} beyond the axis (▲▼)"] if outside else []
         set_title(ax, plain(name, 28), [summary, ", ".join(notes)], width=44)
-        ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(9))
         ax.set_xlabel(f"modes covered, of {total}")
         label = LOSS_LABELS[loss] + unit(results, int(runs[0])) if loss in LOSS_LABELS else metric_label(results, loss)
         ax.set_ylabel(f"final {label}")

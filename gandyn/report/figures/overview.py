@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -16,14 +17,16 @@ from gandyn.report.figures.style import (
     as_list,
     aside,
     draws,
+    limits_of_modes,
     plain,
+    undefined,
 )
 
 # Columns of the overview: metric of which single runs are drawn, if any; limits of the axis.
 _OVERVIEW: dict[str, tuple[str | None, tuple[float | None, float | None]]] = {
-    "modes": ("modes", (-0.3, None)),
+    "modes": ("modes", (None, None)),  # `limits_of_modes`
     "high_quality": ("high_quality", (-0.04, 1.04)),
-    "jsd": ("jsd", (-0.03, None)),
+    "jsd": ("jsd", (0.0, None)),
     "lag": ("lag", (None, None)),
     "accuracy": ("accuracy", (-0.04, 1.04)),
     "across_disc": (None, (-1.1, 1.1)),
@@ -34,12 +37,24 @@ _OVERVIEW: dict[str, tuple[str | None, tuple[float | None, float | None]]] = {
 _TICK: dict[str, Any] = {"marker": "|", "markersize": 12, "markeredgewidth": 1.6, "linestyle": "none"}
 
 
+def _limits(ax: Axes, low: float | None, high: float | None, scale: float) -> tuple[float, float]:
+    """What an axis shows: between bounds, or what is drawn and `low` with room for a marker at both ends."""
+    if low is not None and high is not None:
+        return scale * low, scale * high
+    left, right = ax.dataLim.intervalx
+    left = left if low is None else min(left, scale * low)
+    if not np.isfinite([left, right]).all():
+        return 0.0, 1.0
+    room = 0.06 * (right - left) or 0.5 * abs(right) or 0.5
+    return float(left - room), float(right + room)
+
+
 @draws(*tables.METRICS)
 def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> Figure:
     """The table as dots and intervals: one row a recipe, in one order for all panels.
 
     Large dots with bars are estimates with 95 % intervals, small dots single runs (a diverged run at what
-    it counts as), grey ticks what as many real samples get. A dash is an estimate that is not defined.
+    it counts as), grey ticks what as many real samples get. Where an estimate is undefined, it says so.
 
     Args:
         results: the dataset.
@@ -52,6 +67,7 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
     panels = {key: panel for key, panel in _OVERVIEW.items() if key != "accuracy" or "accuracy" in results}
     axes = figure.subplots(1, len(panels), sharey=True)
     y = np.arange(len(names))
+    total = max(float(reading.num_modes(results)[reading.runs_of(results, name)].max()) for name in names)
     for ax, (key, (metric, limits)) in zip(axes, panels.items(), strict=True):
         column = tables.COLUMNS[key]
         scale = 100 if column.percent else 1
@@ -84,14 +100,14 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
                 ax.plot([low, high], [at, at], color=COLORS["run"], linewidth=2.2, solid_capstyle="butt")
                 ax.plot(value, at, "o", color=COLORS["run"], markersize=6, markeredgecolor="white", zorder=4)
             else:
-                ax.text(0.5, at, "–", transform=ax.get_yaxis_transform(), ha="center", va="center")
+                undefined(ax, at)
         if metric is None:
             ax.set_xlabel("rank correlation")
         if metric is None or metric in ("lag", "accuracy"):
             ax.axvline(50 if metric == "accuracy" else 0, color="#555555", linewidth=0.8)
         for at in y[1::2]:
             ax.axhspan(at - 0.5, at + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
-        ax.set_xlim(*(None if bound is None else scale * bound for bound in limits))
+        ax.set_xlim(limits_of_modes(total) if key == "modes" else _limits(ax, *limits, scale))
         ax.xaxis.set_major_locator(MaxNLocator(5 if key == "modes" else 4, steps=[1, 2, 2.5, 5, 10]))
         ax.grid(axis="y", visible=False)
         ax.tick_params(axis="y", length=0)

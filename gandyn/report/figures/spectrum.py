@@ -23,6 +23,7 @@ from gandyn.report.figures.style import (
     robust_limits,
     run_label,
     set_title,
+    whole_ticks,
 )
 
 # Metric -> label, and the value on whose other side the state is unstable.
@@ -133,7 +134,7 @@ def spectrum(results: xr.Dataset, run: int, steps: Sequence[int] | None = None) 
     )
     bar = figure.colorbar(colors, ax=plane, pad=0.02)
     bar.set_label("generator updates")
-    bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    bar.ax.yaxis.set_major_locator(whole_ticks(5))
     for ax, metric in zip(panels, beside, strict=True):
         label, border = _STABILITY[metric]
         y = np.asarray(results[metric].values[position], float)
@@ -147,7 +148,7 @@ def spectrum(results: xr.Dataset, run: int, steps: Sequence[int] | None = None) 
         ax.yaxis.set_major_locator(MaxNLocator(4))
         set_title(ax, label, [f"{count(outside, 'point')} beyond the axis"] if outside and border is not None else [])
         ax.set_xlim(axis[0] - 0.04 * np.ptp(axis) - 0.5, axis[-1] + 0.04 * np.ptp(axis) + 0.5)
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(whole_ticks(5))
         ax.tick_params(labelbottom=ax is panels[-1])
     if panels:
         panels[-1].set_xlabel("generator updates")

@@ -13,6 +13,7 @@ import matplotlib.style
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from gandyn.analysis import reading
@@ -132,6 +133,23 @@ def robust_limits(values: ArrayLike, always: ArrayLike = (), reach: float = 1.0)
     return low, high, int(((values < low) | (values > high)).sum())
 
 
+def whole_ticks(most: int) -> MaxNLocator:
+    """Ticks at whole numbers alone: where the axis shows one, a single tick, and never 3.75 modes."""
+    return MaxNLocator(most, integer=True, min_n_ticks=1)
+
+
+def limits_of_modes(total: float) -> tuple[float, float]:
+    """An axis of modes, from none to all ``total`` whatever was covered, with room for markers at both ends."""
+    total = max(float(total), 1.0)
+    return -0.05 * total, 1.05 * total
+
+
+def undefined(ax: Axes, y: float, color: str = "#222222") -> None:
+    """The word for an estimate that is not defined, away from the lines of the axis: a dash on one reads as a value."""
+    at = ax.get_yaxis_transform()
+    ax.text(0.26, y, "undefined", color=color, transform=at, ha="center", va="center_baseline", fontsize=6)
+
+
 def draw_line(
     ax: Axes, step: NDArray, y: NDArray, color: str, low: NDArray | None = None, high: NDArray | None = None, **kw
 ):
@@ -159,9 +177,11 @@ def quartiles(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
 def aside(n: int, width: float, ratio: float = 0.6180339887) -> NDArray:
     """Offsets (n,) that spread points over a width, evenly however many there are: golden ratio multiples, modulo 1.
 
+    The first is 0: a point alone stands where it belongs.
+
     Offsets along a second axis take another irrational ``ratio``, or all points would lie on a diagonal.
     """
-    return width * ((np.arange(n) * ratio) % 1 - 0.5)
+    return width * ((0.5 + np.arange(n) * ratio) % 1 - 0.5)
 
 
 def as_list(recipe: str | Sequence[str] | None, results: xr.Dataset) -> list[str]:

@@ -16,6 +16,7 @@ from gandyn.report.figures.style import (
     draws,
     plain,
     set_title,
+    undefined,
 )
 
 _HEADINGS = {"jsd": "JSD", "w1": "W1"}
@@ -37,7 +38,7 @@ def tracking(
 
     Above, over the steps of a run, as a mean over runs; below, over runs, each at its end. One row a recipe, one
     column a metric, one dot a loss. A loss tracks a metric where its dot is far from 0 on either side; a loss that
-    does so within runs and not across them tells time, not quality. A dash is a correlation that is not defined.
+    does so within runs and not across them tells time, not quality. Where a correlation is undefined, it says so.
 
     Args:
         results: the dataset.
@@ -68,7 +69,7 @@ def tracking(
                         ax.plot([low, high], [y, y], color=color, linewidth=1.8, solid_capstyle="butt")
                         ax.plot(value, y, marker, color=color, markersize=4.5, markeredgecolor="white", zorder=4)
                     else:
-                        ax.text(0, y, "–", color=color, ha="center", va="center_baseline", fontsize=8)
+                        undefined(ax, y, color)
                 if at % 2:
                     ax.axhspan(at - 0.5, at + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
             ax.axvline(0, color="#555555", linewidth=0.8, zorder=1)
