@@ -49,6 +49,13 @@ def writer(folder: Path, command: str = "") -> Iterator[None]:
                 folder.rmdir()
 
 
+def refuse_held(folder: Path) -> None:
+    """Raises `Locked`, with the name of the process, where one writes the folder now."""
+    with contextlib.suppress(OSError), _opened(folder / NAME, os.O_RDONLY) as file:
+        if fcntl is not None and not _taken(file, tries=1, shared=True):
+            raise Locked(f"{folder} is being written by {_holder(file)}: wait for it, stop it, or choose another name")
+
+
 def held(folder: Path) -> bool:
     """Whether a process writes the folder now."""
     try:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forged
 import numpy as np
 import pytest
 import xarray as xr
@@ -255,9 +256,10 @@ def test_each_write_replaces_whole_aligned_files(tmp_path, monkeypatch):
         after = files(tmp_path)
         changed = {name for name in after if after[name] != before.get(name)}
         assert changed == {
-            f"group-000.zarr/metrics/c/0/0/{step_index // 2}",
-            f"group-000.zarr/samples/c/0/{step_index}/0/0",
-            f"group-000.zarr/samples/c/1/{step_index}/0/0",
+            f"group-000.zarr/metrics/c.0.0.{step_index // 2}",
+            f"group-000.zarr/samples/c.0.{step_index}.0.0",
+            f"group-000.zarr/samples/c.1.{step_index}.0.0",
+            *(["group-000.journal"] if step_index == 0 else []),  # which is then added to
         }
         assert before.keys() <= after.keys()
 
@@ -304,7 +306,7 @@ def test_a_kill_at_any_moment_keeps_what_was_written(tmp_path, moment):
         assert (whole == np.arange(count).reshape(1, -1, 1, 1)).all()
 
 
-@pytest.mark.parametrize(("module", "stage"), [(store, "create_group"), (manifest, "write")])
+@pytest.mark.parametrize(("module", "stage"), [(store, "make_group"), (manifest, "write")])
 def test_a_folder_left_half_made_says_so_and_can_be_overwritten(tmp_path, monkeypatch, module, stage):
     made = []
     whole = getattr(module, stage)
@@ -394,7 +396,7 @@ def test_every_file_of_numbers_ends_with_a_checksum(tmp_path):
 
 @pytest.mark.parametrize("how", [damage, lambda file: os.truncate(file, 9), lambda file: os.truncate(file, 0)])
 @pytest.mark.parametrize(
-    ("file", "lost"), [("metrics/c/0/0/1", [2, 3]), ("metrics/c/0/0/2", [4]), ("samples/c/1/3/0/0", [3])]
+    ("file", "lost"), [("metrics/c.0.0.1", [2, 3]), ("metrics/c.0.0.2", [4]), ("samples/c.1.3.0.0", [3])]
 )
 def test_what_is_damaged_counts_as_not_recorded_until_it_is_written_again(tmp_path, monkeypatch, how, file, lost):
     monkeypatch.setattr(arrays, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
@@ -436,7 +438,7 @@ def test_results_are_extended_by_groups_and_by_steps(tmp_path):
     again = store.extend(path, [more], {0: longer}, {"ends": [80], "title": "longer"})
 
     entries = json.loads((path / "manifest.json").read_text())["groups"]
-    assert entries == [
+    assert [{name: entry[name] for name in ("name", "size", "unit")} for entry in entries] == [
         {"name": "group-002.zarr", "size": 3, "unit": 0},
         {"name": "group-001.zarr", "size": 4, "unit": 1},
         {"name": "group-003.zarr", "size": 2, "unit": 2},
@@ -457,7 +459,7 @@ def test_results_are_extended_by_groups_and_by_steps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "stage"), [(store, "create_group"), (store, "copy_group"), (store, "sync_file"), (manifest, "write")]
+    ("module", "stage"), [(store, "make_group"), (store, "copy_group"), (store, "sync_file"), (manifest, "write")]
 )
 def test_an_extension_that_is_stopped_leaves_what_was_there_and_can_be_made_again(tmp_path, monkeypatch, module, stage):
     path = results(tmp_path / "r", make_spec())
@@ -486,9 +488,20 @@ def test_an_extension_that_would_lose_something_is_refused(tmp_path):
     with pytest.raises(ValueError, match="value is a metric with attributes"):
         store.extend(path, [make_spec(metrics={"value": {"units": "bit"}})], {}, {})
     assert files(path) == before
-    damage(path / "group-000.zarr/metrics/c/0/0/0")
-    with pytest.raises(ValueError, match=r"group-000.zarr is damaged .*: gandyn resume measures it again"):
-        store.extend(path, [], {0: dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])}, {})
+
+
+@pytest.mark.parametrize("how", [damage, Path.unlink])
+def test_an_extension_leaves_out_what_is_lost_and_says_so(tmp_path, monkeypatch, how):
+    monkeypatch.setattr(arrays, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
+    path = results(tmp_path / "r", make_spec(num_samples=5))
+    spec = store.reopen(path).groups[0].spec
+    how(path / "group-000.zarr/metrics/c.0.0.1")
+    how(path / "group-000.zarr/samples/c.0.0.0.0")
+    longer = dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])
+    with pytest.warns(RuntimeWarning, match=r"metrics/c.0.0.1 is .*samples/c.0.0.0.0 is .* counts as not measured"):
+        writer = store.extend(path, [], {0: longer}, {})
+    assert writer.recorded(0).tolist() == [False, True, False, False, True, False]
+    assert open_recorded(path).value.isnull().all("run").values.tolist() == [True, False, True, True, False, True]
 
 
 def test_progress_is_noted_beside_the_groups(tmp_path):
@@ -510,14 +523,16 @@ def test_progress_is_noted_beside_the_groups(tmp_path):
 def test_progress_that_cannot_be_is_not_known(tmp_path, noted):
     writer = store.create(tmp_path, [make_spec()], METADATA)
     writer.note(0, Progress("running", 40, 1.5))
-    edit_json(tmp_path / "group-000.json", lambda about: about.update(noted))
-    assert writer.progress(0) == Progress()
+    forged.edit(tmp_path / "group-000.json", lambda about: about.update(noted))
+    with pytest.warns(RuntimeWarning, match=r"group-000\.json is damaged"):
+        assert writer.progress(0) == Progress()
 
 
 def test_a_pipe_in_place_of_progress_is_not_waited_for(tmp_path):
     writer = store.create(tmp_path, [make_spec()], METADATA)
     os.mkfifo(tmp_path / "group-000.json")
-    assert writer.progress(0) == Progress()
+    with pytest.warns(RuntimeWarning, match=r"group-000\.json is gone"):
+        assert writer.progress(0) == Progress()
 
 
 def test_sync_forces_what_was_written_since_the_last_time(tmp_path, monkeypatch):
@@ -531,8 +546,8 @@ def test_sync_forces_what_was_written_since_the_last_time(tmp_path, monkeypatch)
         writer.write(0, step_index, **measurement(spec, step_index))
     writer.sync()
     names = {str(file.relative_to(tmp_path / "group-000.zarr")) for file in synced}
-    samples = {f"samples/c/{rows}/{step}/0/0" for rows in (0, 1) for step in (1, 2)}
-    assert names == samples | {"metrics/c/0/0/0", "metrics/c/0/0/1"}
+    samples = {f"samples/c.{rows}.{step}.0.0" for rows in (0, 1) for step in (1, 2)}
+    assert names == samples | {"metrics/c.0.0.0", "metrics/c.0.0.1"}
     assert len(synced) == len(names)
     synced.clear()
     writer.sync()
@@ -579,7 +594,8 @@ def test_overwriting_needs_to_be_asked_for_and_spares_other_files(tmp_path):
     store.check_output(path, overwrite=True)
     results(path, make_spec(2), overwrite=True)
     assert open_recorded(path).sizes["run"] == 2
-    assert {entry.name for entry in path.iterdir()} == {"manifest.json", "group-000.zarr", "notes.txt"}
+    ours = {"manifest.json", "manifest.copy.json", "group-000.zarr", "group-000.journal", "group-000.copy.npz"}
+    assert {entry.name for entry in path.iterdir()} == {*ours, "notes.txt"}
 
 
 def make_foreign(folder, name, text):
@@ -777,18 +793,21 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
     [
         (dict(parts="mine"), "parts is 'mine', expected objects with kind, name, fingerprint"),
         (dict(parts=[{"kind": "loss", "name": "mine"}]), "expected objects with kind, name, fingerprint"),
-        (dict(format_version=1), "format_version is 1, this gandyn reads 4"),
+        (dict(format_version=1), "format_version is 1, this gandyn reads 5"),
         (dict(groups=[{"name": "../other/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr\n", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": ["group-000.zarr"], "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr", "size": "3"}]), "size of group-000.zarr is '3'"),
-        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": 0}] * 2), "twice"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": 0, "sum": 0}] * 2), "twice"),
         (dict(groups=["group-000.zarr"]), "no list of objects"),
         (dict(groups=None), "no list of objects"),
         (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": "../x"}]), "unit of group-000.zarr is '../x'"),
-        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": -1}]), "unit of group-000.zarr is -1"),
-        (dict(groups=[{"name": f"group-00{i}.zarr", "size": 3, "unit": 0} for i in (0, 1)]), "lists a unit twice"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": -1, "sum": 0}]), "unit of group-000.zarr is -1"),
+        (
+            dict(groups=[{"name": f"group-00{i}.zarr", "size": 3, "unit": 0, "sum": 0} for i in (0, 1)]),
+            "lists a unit twice",
+        ),
         (dict(ends=None), "ends is None"),
         (dict(ends=["10"]), r"ends is \['10'\]"),
         (dict(ends=[float("nan")]), r"ends is \[nan\]"),
@@ -802,7 +821,7 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
 )
 def test_a_hostile_manifest_is_refused(tmp_path, change, message):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    forged.edit(file, lambda about: about.update(change))
     with pytest.raises(ValueError, match=message) as caught:
         open_recorded(tmp_path)
     assert str(file) in str(caught.value)
@@ -811,20 +830,16 @@ def test_a_hostile_manifest_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize("content", [b"", b'{"format_version": 1', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"])
 def test_a_corrupted_manifest_is_refused(tmp_path, content):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    file.write_bytes(content)
+    for one in (file, file.with_name(manifest.COPY)):
+        one.write_bytes(content)
     with pytest.raises(ValueError, match=r"manifest\.json is "):
         open_recorded(tmp_path)
 
 
-def edit_json(file, change):
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
-
-
 def test_a_manifest_of_a_hundred_megabytes_is_refused_unread(tmp_path):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    os.truncate(file, 10**8)
+    for one in (file, file.with_name(manifest.COPY)):
+        os.truncate(one, 10**8)
     start = time.monotonic()
     with pytest.raises(ValueError, match="100000000 bytes, expected at most"):
         open_recorded(tmp_path)
@@ -877,8 +892,8 @@ CLAIMS = {
 def test_hostile_metadata_is_refused_at_once_and_without_memory(tmp_path, claim):
     path = results(tmp_path, make_spec(num_samples=5))
     name, array, group = CLAIMS[claim]
-    edit_json(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
-    edit_json(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
+    forged.edit(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
+    forged.edit(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
     start = time.monotonic()
     for use in (open_recorded, store.reopen):
         with pytest.raises(ValueError, match="is damaged or no group of results"):
@@ -895,7 +910,7 @@ def test_many_small_groups_that_make_a_huge_dataset_are_refused(tmp_path, monkey
         open_recorded(path)
 
 
-@pytest.mark.parametrize("name", ["group-000.zarr", "group-000.zarr/metrics", "group-000.zarr/metrics/c/0"])
+@pytest.mark.parametrize("name", ["group-000.zarr", "group-000.zarr/metrics"])
 def test_results_with_links_in_them_are_not_written_to(tmp_path, name):
     path = results(tmp_path / "r", make_spec())
     (path / name).rename(tmp_path / "mine")
@@ -907,6 +922,7 @@ def test_results_with_links_in_them_are_not_written_to(tmp_path, name):
 
 def replace_extent(group, **kwargs):
     zarr.open_group(group).create_array("extent", overwrite=True, dimension_names=["run"], **kwargs)
+    forged.sign_groups(group.parent)
 
 
 @pytest.mark.parametrize(
@@ -915,14 +931,14 @@ def replace_extent(group, **kwargs):
         (lambda group: (group / "zarr.json").unlink(), "damaged"),
         (lambda group: (group / "metrics" / "zarr.json").unlink(), "damaged"),
         (lambda group: (group / "metrics" / "zarr.json").write_text("{"), "damaged"),
-        (lambda group: os.truncate(group / "metrics/c/0/0/0", 7), "damaged"),
-        (lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"].clear()), "damaged"),
-        (lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"].update(evil=1)), "evil"),
+        (lambda group: os.truncate(group / "metrics/c.0.0.0", 7), "damaged"),
+        (lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"].clear()), "damaged"),
+        (lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"].update(evil=1)), "evil"),
         (
-            lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"]["steps"].append(99)),
+            lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"]["steps"].append(99)),
             "metrics is float32",
         ),
-        (lambda group: edit_json(group.parent / "manifest.json", lambda m: m["groups"][0].update(size=4)), "says 4"),
+        (lambda group: forged.edit(group.parent / "manifest.json", lambda m: m["groups"][0].update(size=4)), "says 4"),
         (lambda group: replace_extent(group, data=np.ones(3), chunks=(3,)), "uncompressed"),
         (lambda group: replace_extent(group, shape=3, chunks=(3,), dtype="bool", compressors=None), "extent is bool"),
     ],
