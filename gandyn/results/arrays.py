@@ -499,8 +499,7 @@ def forget_files(group: StoredGroup, kept: Mapping[str, int]) -> None:
         for file in list((group.path / name).iterdir()):
             if _CHUNK.fullmatch(file.name) and name + file.name[1:] not in kept:
                 file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
-    if dict(group.journal.sums) != dict(kept) or group.journal.pending or group.journal.damaged:
-        group.journal.rewrite(kept)
+    group.journal.rewrite(kept)
 
 
 def copy_group(old: StoredGroup, new: StoredGroup) -> list[str]:

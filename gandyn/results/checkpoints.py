@@ -138,13 +138,31 @@ class Checkpoints:
         self.wait()
         self._remove([step for step in self.steps() if step > after])
 
+    def damaged(self) -> bool:
+        """Whether the newest one could not be gone on from; False where there is none."""
+        step = max(self.steps(), default=None)
+        if step is None:
+            return False
+        try:
+            with zipfile.ZipFile(self._file(step)) as kept:
+                self._about(kept, step)
+                return kept.testzip() is not None
+        except (PermissionError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 (as above)
+            return True
+
+    def _about(self, kept: zipfile.ZipFile, step: int) -> dict[str, Any]:
+        about = json.loads(_array(kept, _ABOUT, None).tobytes())
+        if about.pop("about") != _checksum_of_about(about) or about["step"] != step:
+            raise _Unusable("what it says of itself is damaged")
+        if about["identity"] != self._identity:
+            raise _Unusable("it is of another configuration, or of another run's folder")
+        return about
+
     def _read(self, step: int, like: Mapping[str, np.ndarray], most_recorded: int) -> Checkpoint:
         with zipfile.ZipFile(self._file(step)) as kept:
-            about = json.loads(_array(kept, _ABOUT, None).tobytes())
-            if about.pop("about") != _checksum_of_about(about) or about["step"] != step:
-                raise _Unusable("what it says of itself is damaged")
-            if about["identity"] != self._identity:
-                raise _Unusable("it is of another configuration, or of another run's folder")
+            about = self._about(kept, step)
             if about["recorded"] > most_recorded:
                 raise _Unusable(f"it counts on {about['recorded']} measurements, of which {most_recorded} are there")
             if set(kept.namelist()) != {f"{name}.npy" for name in (_ABOUT, *like)}:

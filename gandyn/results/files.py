@@ -34,7 +34,7 @@ def folder_of(path: str | os.PathLike[str], field: str = "out") -> Path:
     if not name or "\0" in name:
         raise ValueError(f"{field}: got {name!r}; allowed: the name of a folder")
     if _ADDRESS.match(name):
-        raise ValueError(f"{field}: got {name!r}; allowed: a folder, no address (./{name} for a folder of that name)")
+        raise ValueError(f"{field}: got {name!r}; allowed: a folder; that is an address")
     try:
         return Path(name).expanduser().absolute()
     except RuntimeError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gandyn.results.files import make_way
 from gandyn.text import printable
 
 try:
@@ -32,6 +33,7 @@ def writer(folder: Path, command: str = "") -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    make_way(folder / NAME)
     with _opened(folder / NAME, os.O_RDWR | os.O_CREAT) as file:
         if not _taken(file):
             raise Locked(f"{folder} is being written by {_holder(file)}: wait for it, stop it, or choose another name")

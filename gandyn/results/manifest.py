@@ -86,6 +86,8 @@ def read_as_is(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         kept = None
     if manifest is None and kept is None:
+        if isinstance(problem, FileNotFoundError):
+            raise ValueError(f"{folder} is no results folder: expected {NAME} in it")
         assert problem is not None
         raise problem
     if manifest is not None and (kept is None or kept["id"] == manifest["id"] or not _groups_say(folder, kept)):
@@ -98,7 +100,7 @@ def read_as_is(folder: Path) -> dict[str, Any]:
 
 def _read_one(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise ValueError(f"{file.parent} is no results folder: expected {NAME} in it")
+        raise FileNotFoundError(f"{file} is gone")
     try:
         manifest = read_json(file)
     except ValueError as error:

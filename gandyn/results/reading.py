@@ -18,7 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from gandyn.results import manifest as manifests
-from gandyn.results.arrays import StoredGroup, check_fields, files_of, open_group, read_file, read_metrics
+from gandyn.results.arrays import StoredGroup, check_fields, files_of, name_of, open_group, read_file, read_metrics
 from gandyn.results.files import Damaged, folder_of
 from gandyn.results.spec import ALWAYS, GroupSpec, check_agreement, column
 
@@ -162,6 +162,9 @@ class _Part:
         block = np.full((high - low, *array.shape[2:]), np.nan, array.dtype)
         for place in files_of(array, step)[low // rows : (high - 1) // rows + 1]:
             first = place[0] * rows
+            journal = self.group.journal
+            if journal is not None and not journal.known(name_of(self.name, place)):
+                continue  # nothing was there when the folder was opened, whatever is now
             try:
                 values = read_file(self.group, self.name, place)
             except Damaged as error:

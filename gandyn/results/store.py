@@ -250,7 +250,6 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     try:
         manifests.read_as_is(folder)
     except (OSError, ValueError) as error:
-        locks.refuse_held(folder)  # it is being made
         raise ValueError(
             f"{folder} holds files but no results of this version of gandyn, and is left alone: choose another name"
         ) from error

@@ -22,10 +22,10 @@ from gandyn.results.checkpoints import CHECKPOINT_SECONDS
 from gandyn.results.files import folder_of
 from gandyn.results.spec import GroupSpec
 from gandyn.sweeps import parts, planning, records, sweep, sweep_file
-from gandyn.sweeps.engines import Engine
+from gandyn.sweeps.engines import Engine, checkpoints_of
 from gandyn.sweeps.folders import groups_of, recorded
 from gandyn.sweeps.states import TrainedPlayers, starts_of
-from gandyn.sweeps.sweep import Sweep
+from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig, Measurement
 
@@ -168,9 +168,8 @@ def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
     locks.refuse_held(folder)  # what is in use is not taken for anything else
     try:
         store.check_output(folder, overwrite)
-    except locks.Locked:
-        raise
     except ValueError as error:
+        locks.refuse_held(folder)  # it may have been taken meanwhile
         differences: list[str] = []
         with contextlib.suppress(ValueError, OSError):
             there = sweep_file.parse(manifests.read(folder)["configuration"], parts.collect(_objects(sweep_)))
@@ -302,11 +301,14 @@ def _add(
 
 def _go_on(folder: Path, sweep_: Sweep, progress: bool, checkpoint_every: float, engine: Engine) -> None:
     groups = groups_of(folder, sweep_)
-    open_ = {index: group for index, group in groups.items() if _is_open(folder, index)}
+    open_ = {index: group for index, group in groups.items() if _is_open(folder, index, group)}
     engine.execute(store.reopen(folder), sweep_, open_, progress, checkpoint_every)
 
 
-def _is_open(folder: Path, index: int) -> bool:
+def _is_open(folder: Path, index: int, group: Group) -> bool:
     """Whether something is left to do of a group: steps that are not recorded, or damaged; its last checkpoint."""
     writer = store.reopen(folder, index)
-    return writer.progress(index).status != "complete" or not writer.recorded(index).all()
+    if writer.progress(index).status != "complete" or not writer.recorded(index).all():
+        return True
+    with checkpoints_of(writer, index, group) as kept:
+        return kept is not None and kept.damaged()

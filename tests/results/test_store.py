@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,195 @@ def test_a_group_opens_with_xarray_alone(tmp_path):
     ds = xr.open_zarr(path / "group-000.zarr", consolidated=False, chunks=None)
     assert ds.metrics.dims == ("metric", "run", "step")
     assert set(ds) == {"metrics", "samples", "target_means", "extent"}
+
+
+# Read later than it was opened
+
+
+def test_what_was_opened_is_the_same_wherever_the_program_goes(tmp_path, monkeypatch):
+    spec = make_spec(num_samples=5, surface_size=3)
+    whole = open_recorded(results(tmp_path / "r", spec)).load()
+    monkeypatch.chdir(tmp_path)
+    ds = open_recorded("r")
+    monkeypatch.chdir("/")
+    xr.testing.assert_identical(ds.load(), whole)
+
+
+def overwritten(path, spec):
+    writer = store.create(path, [spec], METADATA, overwrite=True)
+    for step_index in range(len(spec.steps)):
+        writer.write(0, step_index, **measurement(spec, step_index, 0.5))
+    writer.finish("complete", 1.5)
+
+
+@pytest.mark.parametrize("field", ["samples", "surface"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (overwritten, "r was overwritten by another run since it was opened: .*r/group-000.zarr"),
+        (lambda path, spec: path.rename(path.with_name("s")), "r was moved or removed since it was opened"),
+        (lambda path, spec: shutil.rmtree(path), "r was moved or removed since it was opened"),
+        (
+            lambda path, spec: store.extend(path, [], {0: dataclasses.replace(spec, steps=[*spec.steps, 99])}, {}),
+            "r was extended since it was opened, and is to be opened again",
+        ),
+    ],
+)
+def test_what_was_opened_is_what_it_was_or_says_what_happened(tmp_path, change, said, field):
+    spec = make_spec(num_samples=5, surface_size=3)
+    path = results(tmp_path / "r", spec)
+    ds, whole = open_recorded(path), open_recorded(path).load()
+    change(path, spec)
+    with pytest.raises(ValueError, match=said):
+        ds[field].load()
+    xr.testing.assert_identical(ds.drop_vars(["samples", "surface"]), whole.drop_vars(["samples", "surface"]))
+
+
+def test_what_was_opened_while_it_was_written_does_not_change(tmp_path):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(2):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    ds, then = open_recorded(tmp_path / "r"), open_recorded(tmp_path / "r").load()
+    for step_index in range(2, 5):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    xr.testing.assert_identical(ds.load(), then)
+    assert ds.samples.notnull().all(["run", "sample", "xy"]).values.tolist() == [True, True, False, False, False]
+
+
+# Every file under every fault
+
+
+def put(file, content):
+    file.write_bytes(content)
+
+
+def in_its_place(file, _):
+    file.unlink()
+    file.mkdir()
+
+
+FAULTS = {
+    "deleted": lambda file, _: file.unlink(),
+    "truncated": lambda file, _: os.truncate(file, file.stat().st_size // 2),
+    "one bit flipped": lambda file, _: damage(file),
+    "replaced by another run's": put,
+    "a folder in its place": in_its_place,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_befalls_a_file_the_numbers_are_right_or_it_is_named_and_made_again(tmp_path, fault):
+    spec = make_spec(2, (0, 10), num_samples=3, surface_size=2)
+    path = results(tmp_path / "r", spec)
+    store.reopen(path).note(0, Progress("complete", 10, 1.0))
+    whole = open_recorded(path).load()
+    other = make_spec(2, (0, 10), num_samples=3, surface_size=2, lr=[1, 2])
+    writer = store.create(tmp_path / "other", [other], METADATA)
+    for step_index in range(2):
+        writer.write(0, step_index, **measurement(spec, step_index, 0.5))
+    writer.finish("complete", 1.5)
+    writer.note(0, Progress("complete", 10, 2.0))
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    assert len(names) == 18
+    for name in names:
+        copy = shutil.copytree(path, tmp_path / "copy")
+        FAULTS[fault](copy / name, (tmp_path / "other" / name).read_bytes())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            said = ""
+            try:
+                assert open_recorded(copy).load().drop_attrs().identical(whole.drop_attrs()), name
+            except ValueError as error:
+                said = str(error)
+            assert not said or str(copy / name) in said
+            # As a resumption does.
+            store.mend(copy)
+            writer = store.reopen(copy)
+            writer.note(0, writer.progress(0)._replace(status="running"))
+            for step_index in np.flatnonzero(~writer.mend(0)).tolist():
+                writer.write(0, step_index, **measurement(spec, step_index))
+            writer.finish("complete", 1.5)
+        assert all(str(copy / name) in str(one.message) for one in caught)
+        xr.testing.assert_identical(open_recorded(copy).load(), whole)
+        assert open_recorded(copy).attrs == whole.attrs
+        shutil.rmtree(copy)
+
+
+def test_steps_that_were_never_measured_are_nan_and_lost_ones_are_named(tmp_path):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(3):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    writer.finish("interrupted", 1.0)
+    assert open_recorded(tmp_path / "r").samples.isel(step=slice(3, None)).isnull().all()
+    (tmp_path / "r/group-000.zarr/samples/c.0.1.0.0").unlink()
+    with pytest.raises(ValueError, match=r"samples/c\.0\.1\.0\.0 is gone: gandyn resume makes it again"):
+        open_recorded(tmp_path / "r")
+    with pytest.warns(RuntimeWarning, match=r"c\.0\.1\.0\.0 is gone: what it holds counts as not measured"):
+        assert store.reopen(tmp_path / "r").recorded(0).tolist() == [True, False, True, False, False]
+
+
+def test_samples_that_are_nan_throughout_are_measured_all_the_same(tmp_path):
+    """Of runs that diverged: they take no file, and none is missed."""
+    spec = make_spec(num_samples=5)
+    nothing = np.full((3, 5, 2), np.nan, np.float32)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(5):
+        values = measurement(spec, step_index)
+        writer.write(0, step_index, values["metrics"], {"samples": nothing} if step_index == 3 else values["fields"])
+    writer.finish("complete", 1.0)
+    assert store.reopen(tmp_path / "r").recorded(0).all()
+    assert open_recorded(tmp_path / "r").samples.isnull().all(["run", "sample", "xy"]).values.tolist() == [
+        False, False, False, True, False,
+    ]  # fmt: skip
+
+
+def test_a_write_that_was_stopped_half_way_was_none(tmp_path, monkeypatch):
+    """The journal comes first, then fields, then metrics: wherever a kill falls, the step before is whole."""
+    spec = make_spec(num_samples=5)
+    for stop in range(3):
+        path = tmp_path / str(stop)
+        writer = store.create(path, [spec], METADATA)
+        writer.write(0, 0, **measurement(spec, 0))
+        done, write = [], zarr.core.indexing.BlockIndex.__setitem__  # pyright: ignore
+
+        def killed(self, place, values, done=done, write=write, stop=stop):
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(place)
+            write(self, place, values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(zarr.core.indexing.BlockIndex, "__setitem__", killed)  # pyright: ignore
+            if stop < 2:
+                with pytest.raises(KeyboardInterrupt):
+                    writer.write(0, 1, **measurement(spec, 1))
+            else:
+                writer.write(0, 1, **measurement(spec, 1))
+        again = store.reopen(path)
+        assert again.recorded(0).tolist() == [True, stop == 2, False, False, False]
+        ds = open_recorded(path).load()
+        assert ds.samples.isnull().all(["run", "sample", "xy"]).values.tolist()[2:] == [True] * 3
+        again.mend(0)
+        write_all(again, [spec])
+        np.testing.assert_array_equal(
+            open_recorded(path).samples[:, 1], measurement(spec, 1)["fields"]["samples"].astype("f4")
+        )
+
+
+def test_what_a_full_disk_leaves_of_a_line_spoils_none_after_it(tmp_path, monkeypatch):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    writer.write(0, 0, **measurement(spec, 0))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, text: write(file, text[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(0, 1, **measurement(spec, 1))
+    write_all(store.reopen(tmp_path / "r"), [spec])
+    assert store.reopen(tmp_path / "r").recorded(0).all()
+    assert open_recorded(tmp_path / "r").samples.notnull().all()
 
 
 # Kills and early ends
