@@ -497,7 +497,8 @@ def forget_files(group: StoredGroup, kept: Mapping[str, int]) -> None:
     for name in group.arrays:
         assert group.path is not None
         for file in list((group.path / name).iterdir()):
-            if _CHUNK.fullmatch(file.name) and name + file.name[1:] not in kept:
+            ours = _CHUNK.fullmatch(file.name) or file.suffix == ".partial"  # which a killed process has left
+            if ours and name + file.name[1:] not in kept:
                 file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
     group.journal.rewrite(kept)
 

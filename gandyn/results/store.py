@@ -245,7 +245,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise ValueError(f"{folder} exists and is not a folder: results need a folder of their own")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ValueError(f"{folder} is not writable")
-    if all(entry.name == locks.NAME for entry in folder.iterdir()):
+    nothing = {locks.NAME, *(f"{name}.partial" for name in (manifests.NAME, manifests.COPY))}
+    if all(entry.name in nothing for entry in folder.iterdir()):  # what a kill at the first moment leaves
         return
     try:
         manifests.read_as_is(folder)

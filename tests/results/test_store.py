@@ -573,6 +573,7 @@ def test_status_is_running_only_while_a_process_holds_the_folder(tmp_path):
 
 
 def test_a_folder_with_nothing_but_a_lock_is_as_good_as_empty(tmp_path):
+    (tmp_path / "manifest.copy.json.partial").write_text("{")  # a kill at the first moment
     with locks.writer(tmp_path):
         store.check_output(tmp_path)
         results(tmp_path, make_spec())
@@ -1031,10 +1032,10 @@ def test_a_manifest_of_a_hundred_megabytes_is_refused_unread(tmp_path):
     file = results(tmp_path, make_spec()) / "manifest.json"
     for one in (file, file.with_name(manifest.COPY)):
         os.truncate(one, 10**8)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match="100000000 bytes, expected at most"):
         open_recorded(tmp_path)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def cut(chunk_shape):
@@ -1085,11 +1086,11 @@ def test_hostile_metadata_is_refused_at_once_and_without_memory(tmp_path, claim)
     name, array, group = CLAIMS[claim]
     forged.edit(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
     forged.edit(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
-    start = time.monotonic()
+    start = time.process_time()
     for use in (open_recorded, store.reopen):
         with pytest.raises(ValueError, match="is damaged or no group of results"):
             use(path)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_many_small_groups_that_make_a_huge_dataset_are_refused(tmp_path, monkeypatch):

@@ -400,15 +400,15 @@ def test_an_interrupt_leaves_everything_measured_so_far(how, tmp_path):
     out = tmp_path / "cut"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
     with subprocess.Popen([sys.executable, "-c", LONG, str(out)], env=environment, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 90
         seen = 0
-        while seen < 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        while seen < 3:
+            assert process.poll() is None
+            time.sleep(0.1)
             with contextlib.suppress(FileNotFoundError, ValueError):  # until all groups are there
                 cut = gandyn.open_results(out)  # a folder that is being written opens, too
                 seen = int(np.isfinite(cut.value.values).all(axis=0).sum())
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
     cut = gandyn.open_results(out)
     assert cut.attrs["status"] == "interrupted"
