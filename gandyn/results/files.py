@@ -6,7 +6,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,23 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 class Damaged(ValueError):
     """A file is not what was written: gone, changed, or of another run."""
+
+
+class Lost(OSError):
+    """A file that is read late is not what it was when its folder was opened.
+
+    No ValueError: who draws what there is would take it for a figure that these results have nothing for.
+    """
+
+
+_MOST_NAMED = 5
+
+
+def not_measured(problems: Sequence[str]) -> str:
+    """What to warn of where files of measurements are damaged or gone, one text a file."""
+    more = f"; and {len(problems) - _MOST_NAMED:,} files more" if len(problems) > _MOST_NAMED else ""
+    hold = "they hold" if len(problems) > 1 else "it holds"
+    return f"{'; '.join(problems[:_MOST_NAMED])}{more}: what {hold} counts as not measured"
 
 
 def folder_of(path: str | os.PathLike[str], field: str = "out") -> Path:

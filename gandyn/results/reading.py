@@ -19,7 +19,7 @@ from xarray.core import indexing
 
 from gandyn.results import manifest as manifests
 from gandyn.results.arrays import StoredGroup, check_fields, files_of, name_of, open_group, read_file, read_metrics
-from gandyn.results.files import Damaged, folder_of
+from gandyn.results.files import Damaged, Lost, folder_of
 from gandyn.results.spec import ALWAYS, GroupSpec, check_agreement, column
 
 
@@ -30,7 +30,7 @@ def open_recorded(path: str | os.PathLike[str]) -> xr.Dataset:
     modes. A coordinate that a group lacks is NaN, or "" where it is text. Coordinates with one value over all runs
     (other than `seed`, `recipe`, `loss`) are in the attribute `constant_fields`, a JSON object. Metrics are
     read at once; `samples` and `surface` when they are indexed or computed with: they are what was recorded when the
-    folder was opened, or a ValueError says what has happened to it since.
+    folder was opened, or an OSError says what has happened to it since.
 
     Raises:
         FileNotFoundError: there is no such folder, or a group of it is missing.
@@ -168,7 +168,7 @@ class _Part:
             try:
                 values = read_file(self.group, self.name, place)
             except Damaged as error:
-                raise ValueError(_what_happened(self.group, error)) from error
+                raise Lost(_what_happened(self.group, error)) from error
             if values is not None:
                 start, stop = max(low, first), min(high, first + len(values))
                 block[start - low : stop - low] = values[start - first : stop - first, 0]

@@ -36,7 +36,7 @@ from gandyn.results.arrays import (
     mend_static,
     open_group,
 )
-from gandyn.results.files import Damaged, check_length, folder_of, sync_file, write_arrays
+from gandyn.results.files import Damaged, check_length, folder_of, make_way, not_measured, sync_file, write_arrays
 from gandyn.results.spec import GroupSpec, check_agreement
 from gandyn.results.writer import Writer
 
@@ -194,8 +194,7 @@ def extend(
         number += 1
         damaged = copy_group(old, new)
         if damaged:
-            lines = "; ".join(damaged)
-            warnings.warn(f"{lines}: what it holds counts as not measured", RuntimeWarning, stacklevel=2)
+            warnings.warn(not_measured(damaged), RuntimeWarning, stacklevel=2)
         for file in (*path_.rglob("*"), copy_of(path_), journal_of(path_)):  # before what it is a copy of is removed
             if file.is_file():
                 sync_file(file)
@@ -220,6 +219,7 @@ def _remove_groups(folder: Path, names: Iterable[str | None]) -> None:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         for file in (journal_of(folder / name), copy_of(folder / name)):
+            make_way(file)
             file.unlink(missing_ok=True)
 
 

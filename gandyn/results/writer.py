@@ -24,7 +24,7 @@ from gandyn.results.arrays import (
     steps_in,
     write_files,
 )
-from gandyn.results.files import Damaged, sync_file
+from gandyn.results.files import Damaged, not_measured, sync_file
 from gandyn.results.journal import checksum
 from gandyn.results.manifest import Progress
 from gandyn.results.reading import merge
@@ -130,32 +130,35 @@ class Writer:
         target = self.groups[group]
         sums: dict[str, int] = {}
         metrics: dict[int, np.ndarray] = {}
+        problems: list[str] = []
+
+        def read(name: str, place: tuple[int, ...]) -> tuple[np.ndarray | None, bool]:
+            """What a file holds, and whether that is what was written to it."""
+            try:
+                values = read_file(target, name, place)
+            except Damaged as error:
+                problems.append(str(error))
+                return None, False
+            if values is not None:
+                sums[name_of(name, place)] = checksum(values)
+            return values, True
+
         recorded = []
         for block in range(target.arrays["metrics"].cdata_shape[2]):
-            values, _ = self._file(group, "metrics", (0, 0, block))
+            values, _ = read("metrics", (0, 0, block))
             if values is None:
                 recorded.append(np.zeros(steps_in(target.arrays["metrics"], block), bool))
-                continue
-            sums[name_of("metrics", (0, 0, block))] = checksum(values)
-            metrics[block] = values
-            recorded.append((~np.isnan(values)).any(axis=0).all(axis=0))
+            else:
+                metrics[block] = values
+                recorded.append((~np.isnan(values)).any(axis=0).all(axis=0))
         recorded = np.concatenate(recorded)
         for name in target.spec.fields:
             for step in np.flatnonzero(recorded).tolist():
-                for place in files_of(target.arrays[name], step):
-                    values, whole = self._file(group, name, place)
-                    recorded[step] &= whole
-                    if values is not None:
-                        sums[name_of(name, place)] = checksum(values)
+                whole = [read(name, place)[1] for place in files_of(target.arrays[name], step)]
+                recorded[step] = all(whole)
+        if problems:
+            warnings.warn(not_measured(problems), RuntimeWarning, stacklevel=3)
         return recorded, sums, metrics
-
-    def _file(self, group: int, name: str, place: tuple[int, ...]) -> tuple[np.ndarray | None, bool]:
-        """The content of one file of an array, and whether it is as it was written; a warning where it is not."""
-        try:
-            return read_file(self.groups[group], name, place), True
-        except Damaged as error:
-            warnings.warn(f"{error}: what it holds counts as not measured", RuntimeWarning, stacklevel=4)
-            return None, False
 
     def unit(self, group: int) -> int:
         """The number under which checkpoints and progress of a group are kept."""

@@ -281,7 +281,7 @@ def test_what_was_opened_is_what_it_was_or_says_what_happened(tmp_path, change, 
     path = results(tmp_path / "r", spec)
     ds, whole = open_recorded(path), open_recorded(path).load()
     change(path, spec)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(OSError, match=said):
         ds[field].load()
     xr.testing.assert_identical(ds.drop_vars(["samples", "surface"]), whole.drop_vars(["samples", "surface"]))
 
@@ -341,7 +341,7 @@ def test_whatever_befalls_a_file_the_numbers_are_right_or_it_is_named_and_made_a
             said = ""
             try:
                 assert open_recorded(copy).load().drop_attrs().identical(whole.drop_attrs()), name
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 said = str(error)
             assert not said or str(copy / name) in said
             # As a resumption does.
@@ -369,6 +369,20 @@ def test_steps_that_were_never_measured_are_nan_and_lost_ones_are_named(tmp_path
         open_recorded(tmp_path / "r")
     with pytest.warns(RuntimeWarning, match=r"c\.0\.1\.0\.0 is gone: what it holds counts as not measured"):
         assert store.reopen(tmp_path / "r").recorded(0).tolist() == [True, False, True, False, False]
+
+
+def test_many_lost_files_are_said_in_one_line(tmp_path):
+    path = results(tmp_path / "r", make_spec(steps=range(20), num_samples=5))
+    shutil.rmtree(path / "group-000.zarr/samples")
+    with pytest.warns(RuntimeWarning, match=r"samples/zarr.json: damaged, gone"):
+        store.mend(path)
+    with pytest.warns(
+        RuntimeWarning, match=r"c.0.4.0.0 is gone; and 15 files more: what they hold counts as"
+    ) as caught:
+        assert not store.reopen(path).recorded(0).any()
+    assert len(caught) == 1
+    with pytest.raises(ValueError, match=r"samples/c.0.0.0.0 is gone, with 19 more: gandyn resume makes it again"):
+        open_recorded(path)
 
 
 def test_samples_that_are_nan_throughout_are_measured_all_the_same(tmp_path):
@@ -690,7 +704,7 @@ def test_an_extension_leaves_out_what_is_lost_and_says_so(tmp_path, monkeypatch,
     how(path / "group-000.zarr/metrics/c.0.0.1")
     how(path / "group-000.zarr/samples/c.0.0.0.0")
     longer = dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])
-    with pytest.warns(RuntimeWarning, match=r"metrics/c.0.0.1 is .*samples/c.0.0.0.0 is .* counts as not measured"):
+    with pytest.warns(RuntimeWarning, match=r"metrics/c.0.0.1 is .*samples/c.0.0.0.0 is .* count.? as not measured"):
         writer = store.extend(path, [], {0: longer}, {})
     assert writer.recorded(0).tolist() == [False, True, False, False, True, False]
     assert open_recorded(path).value.isnull().all("run").values.tolist() == [True, False, True, True, False, True]
