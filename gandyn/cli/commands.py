@@ -54,6 +54,7 @@ class Call(NamedTuple):
 def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     """What a file and flags say together: the sweep, its folder, and whether to replace what is there."""
     from gandyn import devices
+    from gandyn.results import files
     from gandyn.sweeps import parts, sweep_file
 
     devices.prepare()  # the process is ours: nothing that a sweep is made of may start jax first
@@ -66,6 +67,7 @@ def _sweep_of(call: Call) -> "tuple[sweep.Sweep, Path, bool]":
     if not isinstance(out, str | Path) or not str(out) or not isinstance(overwrite, bool):
         raise ValueError(f"out, overwrite: got {out!r}, {overwrite!r}; allowed: a path; true or false")
     made = sweep_file.make(content, call.fields, parts.collect(call.modules))
+    files.folder_of(out)
     return made, Path(out).expanduser(), overwrite
 
 

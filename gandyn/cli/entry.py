@@ -1,5 +1,6 @@
 """The entry point: which command, and how each kind of error ends."""
 
+import io
 import os
 import sys
 import warnings
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"gandyn {gandyn.__version__}")
         return
     command, *rest = given
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no text
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:

@@ -21,7 +21,10 @@ _KINDS: dict[Any, Kind] = {str: "text", int: "int", float: "float", Path: "path"
 def _path(word: str) -> Path:
     if not word:
         raise ValueError  # it would be the folder that one works in
-    return Path(word).expanduser()  # which a shell leaves to us in --out=~/runs
+    try:
+        return Path(word).expanduser()  # which a shell leaves to us in --out=~/runs
+    except RuntimeError as error:  # ~ of nobody
+        raise ValueError from error
 
 
 _CONVERT: dict[str, tuple[Any, str]] = {

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gandyn.results.files import make_way
 from gandyn.text import printable
 
 try:
@@ -32,6 +33,7 @@ def writer(folder: Path, command: str = "") -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    make_way(folder / NAME)
     with _opened(folder / NAME, os.O_RDWR | os.O_CREAT) as file:
         if not _taken(file):
             raise Locked(f"{folder} is being written by {_holder(file)}: wait for it, stop it, or choose another name")
@@ -47,6 +49,13 @@ def writer(folder: Path, command: str = "") -> Iterator[None]:
             if made and [entry.name for entry in folder.iterdir()] == [NAME]:
                 (folder / NAME).unlink()  # what the folder was made for never began
                 folder.rmdir()
+
+
+def refuse_held(folder: Path) -> None:
+    """Raises `Locked`, with the name of the process, where one writes the folder now."""
+    with contextlib.suppress(OSError), _opened(folder / NAME, os.O_RDONLY) as file:
+        if fcntl is not None and not _taken(file, tries=1, shared=True):
+            raise Locked(f"{folder} is being written by {_holder(file)}: wait for it, stop it, or choose another name")
 
 
 def held(folder: Path) -> bool:

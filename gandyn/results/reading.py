@@ -6,6 +6,7 @@ Letters in shapes: R runs, S steps.
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 import psutil
 import xarray as xr
-import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from gandyn.results import manifest as manifests
-from gandyn.results.arrays import StoredGroup, open_group
+from gandyn.results.arrays import StoredGroup, check_fields, files_of, name_of, open_group, read_file, read_metrics
+from gandyn.results.files import Damaged, Lost, folder_of
 from gandyn.results.spec import ALWAYS, GroupSpec, check_agreement, column
 
 
@@ -28,21 +29,30 @@ def open_recorded(path: str | os.PathLike[str]) -> xr.Dataset:
     Runs are numbered in the order of the groups. What a group did not record is NaN: steps, metrics, samples, further
     modes. A coordinate that a group lacks is NaN, or "" where it is text. Coordinates with one value over all runs
     (other than `seed`, `recipe`, `loss`) are in the attribute `constant_fields`, a JSON object. Metrics are
-    read at once; `samples` and `surface` when they are indexed or computed with.
+    read at once; `samples` and `surface` when they are indexed or computed with: they are what was recorded when the
+    folder was opened, or an OSError says what has happened to it since.
 
     Raises:
         FileNotFoundError: there is no such folder, or a group of it is missing.
-        ValueError: the folder holds no results, or results that are damaged or of another format version.
+        ValueError: the folder holds no results, or results that are damaged, lost in part, or of another format
+            version; the message names the file.
     """
-    folder = Path(path)
+    folder = folder_of(path, "path")
     manifest = manifests.read(folder)
-    groups = [open_group(folder / entry["name"], entry["size"]) for entry in manifest["groups"]]
+    groups = [open_group(folder, entry, manifest["id"]) for entry in manifest["groups"]]
     _check_fits(folder, [group.spec for group in groups])
     try:
         check_agreement([group.spec for group in groups])
-        return merge(manifest, groups)
-    except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
+        merged = merge(manifest, groups)
+        for group in groups:
+            check_fields(group)
+    except Damaged as error:
+        raise ValueError(f"{error}: gandyn resume makes it again") from error
+    except OSError:
+        raise
+    except Exception as error:
         raise ValueError(f"the results in {folder} are damaged: {error}") from error
+    return merged
 
 
 def _check_fits(folder: Path, specs: Sequence[GroupSpec]) -> None:
@@ -71,14 +81,14 @@ def merge(manifest: Mapping[str, Any], groups: Sequence[StoredGroup]) -> xr.Data
         for name, attrs in spec.metrics.items()
     }
     for group, rows, columns in zip(groups, runs, positions):
-        for name, values in zip(group.spec.metrics, np.asarray(group.arrays["metrics"][...])):
+        for name, values in zip(group.spec.metrics, read_metrics(group)):
             metrics[name].values[rows, columns] = values
 
     fields = {}
     kept = {name: field for spec in specs for name, field in spec.fields.items()}
     for name, field in kept.items():
         parts = [
-            _Part(rows, columns, group.arrays[name])
+            _Part(rows, columns, group, name)
             for group, rows, columns in zip(groups, runs, positions)
             if name in group.arrays
         ]
@@ -138,7 +148,48 @@ class _Part:
 
     runs: slice
     steps: np.ndarray
-    array: zarr.Array
+    group: StoredGroup
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.group.arrays[self.name].shape
+
+    def read(self, low: int, high: int, step: int) -> np.ndarray:
+        """Runs low to high - 1 at one step; NaN where nothing was measured."""
+        array = self.group.arrays[self.name]
+        rows = array.chunks[0]
+        block = np.full((high - low, *array.shape[2:]), np.nan, array.dtype)
+        for place in files_of(array, step)[low // rows : (high - 1) // rows + 1]:
+            first = place[0] * rows
+            journal = self.group.journal
+            if journal is not None and not journal.known(name_of(self.name, place)):
+                continue  # nothing was there when the folder was opened, whatever is now
+            try:
+                values = read_file(self.group, self.name, place)
+            except Damaged as error:
+                raise Lost(_what_happened(self.group, error)) from error
+            if values is not None:
+                start, stop = max(low, first), min(high, first + len(values))
+                block[start - low : stop - low] = values[start - first : stop - first, 0]
+        return block
+
+
+def _what_happened(group: StoredGroup, error: Damaged) -> str:
+    """Why a file is not what it was when its folder was opened."""
+    assert group.path is not None
+    folder = group.path.parent
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            manifest = manifests.read_as_is(folder)
+    except (OSError, ValueError):
+        return f"{folder} was moved or removed since it was opened: {error}"
+    if manifest["id"] != group.id:
+        return f"{folder} was overwritten by another run since it was opened: {error}"
+    if group.path.name not in [entry["name"] for entry in manifest["groups"]]:
+        return f"{folder} was extended since it was opened, and is to be opened again: {error}"
+    return f"{error}: gandyn resume makes it again"
 
 
 class _Stacked(BackendArray):
@@ -146,8 +197,8 @@ class _Stacked(BackendArray):
 
     def __init__(self, parts: Sequence[_Part], shape: tuple[int, int]) -> None:
         self.parts = parts
-        self.shape = (*shape, *np.max([part.array.shape[2:] for part in parts], axis=0).tolist())
-        self.dtype = parts[0].array.dtype
+        self.shape = (*shape, *np.max([part.shape[2:] for part in parts], axis=0).tolist())
+        self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -166,7 +217,7 @@ class _Stacked(BackendArray):
             # A step a read, as the files lie: three to seven times faster than zarr's orthogonal indexing.
             for at in np.flatnonzero(np.isin(steps, part.steps)):
                 step = int(np.searchsorted(part.steps, steps[at]))
-                block = np.asarray(part.array[low : inside.max() + 1, step])
+                block = part.read(int(low), int(inside.max()) + 1, step)
                 lacking = [(0, size - own) for size, own in zip(self.shape[2:], block.shape[1:])]
                 block = np.pad(block, [(0, 0), *lacking], constant_values=np.nan)
                 out[rows, at] = block[np.ix_(inside - low, *rest)]

@@ -2,9 +2,9 @@
 
 import os
 from collections import Counter
-from pathlib import Path
 
 from gandyn.results import locks, manifest, store
+from gandyn.results.files import folder_of
 from gandyn.text import duration, printable
 
 MOST_GROUPS = 40
@@ -17,7 +17,7 @@ def status(path: str | os.PathLike[str]) -> str:
     Raises:
       FileNotFoundError, ValueError: as `gandyn.open_results`.
     """
-    folder = Path(path)
+    folder = folder_of(path, "path")
     about = manifest.read(folder)
     writer = store.reopen(folder)
     noted = {index: writer.progress(index) for index in writer.groups}

@@ -1,7 +1,8 @@
 """Results on disk: made, extended and gone on with while the runs train; `reading` opens them in one line.
 
 A results folder holds `manifest.json` (what was run, and the list of groups), one zarr v3 store a group of runs,
-`group-000.zarr`, ..., and beside each how far it is, `group-000.json`.
+`group-000.zarr`, ..., and beside each what was written to its files (`group-000.journal`), a copy of those that never
+change, and how far it is, `group-000.json`.
 
 A kill at any moment leaves a folder that opens with every measurement whose `Writer.write` had returned. That rests on
 three habits: arrays are preallocated full of NaN and never grow (a group that is to be longer is copied); each file is
@@ -10,11 +11,13 @@ checkpoint relies on is forced through the operating system's cache before it (`
 what came after.
 """
 
+import io
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Mapping, Sequence
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,21 @@ import zarr.storage
 
 from gandyn.results import locks
 from gandyn.results import manifest as manifests
-from gandyn.results.arrays import array_shapes, copy_group, create_group, open_group
-from gandyn.results.files import sync_file, write_arrays
+from gandyn.results.arrays import (
+    array_shapes,
+    copy_group,
+    copy_of,
+    create_group,
+    journal_of,
+    make_group,
+    mend_static,
+    open_group,
+)
+from gandyn.results.files import Damaged, check_length, folder_of, make_way, not_measured, sync_file, write_arrays
 from gandyn.results.spec import GroupSpec, check_agreement
 from gandyn.results.writer import Writer
 
-_START_NAME = re.compile(r"start-[0-9]{3,9}\.npz")
+_OURS = re.compile(r"start-[0-9]{3,9}\.npz|group-[0-9]{3,9}\.(json|journal|copy\.npz)")
 
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints in a results folder."""
@@ -59,34 +71,50 @@ def create(
         raise ValueError("specs is empty: results have at least one group")
     check_agreement(specs)
     manifest = manifests.new(metadata)
-    entries = [_entry(index, spec, index) for index, spec in enumerate(specs)]
     if path is None:
         groups = [create_group(spec, zarr.storage.MemoryStore()) for spec in specs]
+        entries = [_entry(index, spec, index, 0) for index, spec in enumerate(specs)]
         writer = Writer(None, manifest | {"groups": entries}, dict(enumerate(groups)))
         writer.starts.update(starts or {})
         return writer
 
-    check_output(path, overwrite)
-    folder = Path(path)
+    folder = folder_of(path)
+    check_output(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     # With no groups listed, a kill before the next manifest leaves a folder that is still known as ours.
     manifests.write(folder, manifest)
     for entry in list(folder.iterdir()):
         if manifests.GROUP_NAME.fullmatch(entry.name) or entry.name == CHECKPOINTS:
             shutil.rmtree(entry)
-        elif manifests.PROGRESS_NAME.fullmatch(entry.name) or _START_NAME.fullmatch(entry.name):
+        elif _OURS.fullmatch(entry.name):
             entry.unlink()
+    groups, entries = [], []
+    for index, spec in enumerate(specs):
+        group, total = make_group(spec, folder / _name(index), manifest["id"])
+        groups.append(group)
+        entries.append(_entry(index, spec, index, total))
     for index, arrays in (starts or {}).items():
-        write_arrays(folder / f"start-{entries[index]['unit']:03d}.npz", arrays)
-    groups = [create_group(spec, zarr.storage.LocalStore(folder / e["name"])) for spec, e in zip(specs, entries)]
+        write_arrays(_start_file(folder, index), arrays)
+        entries[index]["start"] = zlib.crc32(_start_file(folder, index).read_bytes())
     manifest["groups"] = entries
     manifests.write(folder, manifest)
     return Writer(folder, manifest, dict(enumerate(groups)))
 
 
-def _entry(number: int, spec: GroupSpec, unit: int) -> dict[str, Any]:
-    """What the manifest says of a group: `name` of its store, `size`, and `unit`, which stays when it is copied."""
-    return {"name": f"group-{number:03d}.zarr", "size": spec.size, "unit": unit}
+def _entry(number: int, spec: GroupSpec, unit: int, total: int) -> dict[str, Any]:
+    """What the manifest says of a group.
+
+    `name` of its store, `size`, `unit`, which stays when it is copied, and `sum` of what never changes in the store.
+    """
+    return {"name": _name(number), "size": spec.size, "unit": unit, "sum": total}
+
+
+def _name(number: int) -> str:
+    return f"group-{number:03d}.zarr"
+
+
+def _start_file(folder: Path, unit: int) -> Path:
+    return folder / f"start-{unit:03d}.npz"
 
 
 def reopen(path: str | os.PathLike[str], only: int | None = None) -> Writer:
@@ -96,13 +124,35 @@ def reopen(path: str | os.PathLike[str], only: int | None = None) -> Writer:
         FileNotFoundError: there is no such folder, or a group of it is missing.
         ValueError: the folder holds no results, or results that are damaged or of another format version.
     """
-    folder = Path(path)
+    folder = folder_of(path, "path")
     manifest = manifests.read_as_is(folder)
     manifests.check_has_groups(folder, manifest)
     wanted = range(len(manifest["groups"])) if only is None else [only]
     entries = {index: manifest["groups"][index] for index in wanted}
-    groups = {i: open_group(folder / entry["name"], entry["size"], writable=True) for i, entry in entries.items()}
+    groups = {index: open_group(folder, entry, manifest["id"], writable=True) for index, entry in entries.items()}
     return Writer(folder, manifest, groups)
+
+
+def mend(path: str | os.PathLike[str]) -> None:
+    """Makes anew what a folder has a copy of - manifest, metadata, constants - and says so; for who holds its lock.
+
+    Measurements that are lost are found by `Writer.recorded`, and made again by training.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder holds no results, or something that is damaged as its copy is.
+        OSError: a file cannot be read or written.
+    """
+    folder = folder_of(path, "path")
+    manifest = manifests.read_as_is(folder)
+    manifests.check_has_groups(folder, manifest)
+    manifests.write(folder, manifest)
+    made = [file for entry in manifest["groups"] for file in mend_static(folder / entry["name"], entry["sum"])]
+    if made:
+        warnings.warn(
+            f"{', '.join(made)}: damaged, gone, or of another run; made again from what there is twice",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def extend(
@@ -122,48 +172,55 @@ def extend(
         metadata: entries of the manifest that change.
 
     Raises:
-        ValueError: as `create` and `reopen`; a group to be lengthened is damaged, or would lose a step.
+        ValueError: as `create` and `reopen`; a group to be lengthened would lose a step.
     """
     writer = reopen(path)
-    folder = Path(path)
+    folder = folder_of(path, "path")
     manifest = writer.manifest | dict(metadata)
     manifests.check(manifest)
     check_agreement([*(longer.get(index, group.spec) for index, group in writer.groups.items()), *specs])
     listed = {entry["name"] for entry in manifest["groups"]}
-    for entry in list(folder.iterdir()):  # what an extension that was killed has left
-        if manifests.GROUP_NAME.fullmatch(entry.name) and entry.name not in listed:
-            shutil.rmtree(entry)
+    _remove_groups(folder, {_store_of(entry) for entry in folder.iterdir()} - {None} - listed)  # of a killed extension
     number = 1 + max(int(name[6:-5]) for name in listed)
-    entries, replaced = list(manifest["groups"]), []
+    entries, replaced = list(manifest["groups"]), set()
     for index, spec in longer.items():
         old, entry = writer.groups[index], entries[index]
         lost = sorted(set(old.spec.steps) - set(spec.steps))
         if lost or set(old.arrays) != set(array_shapes(spec)) or spec.size != old.spec.size:
             raise ValueError(f"{folder}: {entry['name']} cannot be lengthened to another group (steps lost: {lost})")
-        entries[index] = _entry(number, spec, entry["unit"])
+        path_ = folder / _name(number)
+        new, total = make_group(spec, path_, manifest["id"])
+        entries[index] = entry | _entry(number, spec, entry["unit"], total)
         number += 1
-        new = create_group(spec, zarr.storage.LocalStore(folder / entries[index]["name"]))
-        try:
-            copy_group(old, new)
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:  # zarr raises a dozen types for a truncated or foreign chunk
-            raise ValueError(
-                f"{folder / entry['name']} is damaged ({error}): gandyn resume measures it again"
-            ) from error
-        for file in (folder / entries[index]["name"]).rglob("*"):  # before what it is a copy of is removed
+        damaged = copy_group(old, new)
+        if damaged:
+            warnings.warn(not_measured(damaged), RuntimeWarning, stacklevel=2)
+        for file in (*path_.rglob("*"), copy_of(path_), journal_of(path_)):  # before what it is a copy of is removed
             if file.is_file():
                 sync_file(file)
-        replaced.append(folder / entry["name"])
+        replaced.add(entry["name"])
     unit = 1 + max(entry["unit"] for entry in entries)
     for spec in specs:
-        entries.append(_entry(number, spec, unit))
-        create_group(spec, zarr.storage.LocalStore(folder / entries[-1]["name"]))
+        entries.append(_entry(number, spec, unit, make_group(spec, folder / _name(number), manifest["id"])[1]))
         number, unit = number + 1, unit + 1
     manifests.write(folder, manifest | {"groups": entries, "status": "interrupted"})
-    for name in replaced:
-        shutil.rmtree(name)
+    _remove_groups(folder, replaced)
     return reopen(folder)
+
+
+def _store_of(file: Path) -> str | None:
+    """The name of the store that a file or folder of ours belongs to."""
+    name = re.sub(r"\.(journal|copy\.npz)$", ".zarr", file.name)
+    return name if manifests.GROUP_NAME.fullmatch(name) else None
+
+
+def _remove_groups(folder: Path, names: Iterable[str | None]) -> None:
+    for name in filter(None, names):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        for file in (journal_of(folder / name), copy_of(folder / name)):
+            make_way(file)
+            file.unlink(missing_ok=True)
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -175,7 +232,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     Raises:
         ValueError: says why `path` cannot be used, and what to do instead.
     """
-    folder = Path(path)
+    folder = folder_of(path)
+    check_length(folder)
     if not os.path.lexists(folder):
         above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
         if not above.is_dir():
@@ -187,7 +245,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise ValueError(f"{folder} exists and is not a folder: results need a folder of their own")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ValueError(f"{folder} is not writable")
-    if all(entry.name == locks.NAME for entry in folder.iterdir()):
+    nothing = {locks.NAME, *(f"{name}.partial" for name in (manifests.NAME, manifests.COPY))}
+    if all(entry.name in nothing for entry in folder.iterdir()):  # what a kill at the first moment leaves
         return
     try:
         manifests.read_as_is(folder)
@@ -209,9 +268,14 @@ def read_start(writer: Writer, group: int) -> Mapping[str, np.ndarray] | None:
     """
     if writer.folder is None or "init_from" not in writer.groups[group].spec.coords:
         return writer.starts.get(group)
-    file = writer.folder / f"start-{writer.unit(group):03d}.npz"
+    file = _start_file(writer.folder, writer.unit(group))
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
+        content = file.read_bytes()
+        if zlib.crc32(content) != writer.manifest["groups"][group].get("start"):
+            raise Damaged("it is damaged, or of another run")
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file}: what its runs start from cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{file}: what its runs start from cannot be read ({error}), and there is no second copy of it"
+        ) from error

@@ -3,19 +3,29 @@
 Letters in shapes: R runs, S steps, M metrics.
 """
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from gandyn import checks
 from gandyn.results import manifest as manifests
-from gandyn.results.arrays import StoredGroup, read_chunk, steps_in
-from gandyn.results.files import sync_file
+from gandyn.results.arrays import (
+    StoredGroup,
+    file_of,
+    files_of,
+    forget_files,
+    name_of,
+    read_file,
+    steps_in,
+    write_files,
+)
+from gandyn.results.files import Damaged, not_measured, sync_file
+from gandyn.results.journal import checksum
 from gandyn.results.manifest import Progress
 from gandyn.results.reading import merge
 from gandyn.results.spec import GroupSpec
@@ -29,8 +39,8 @@ class Writer:
         self.manifest = manifest
         self.groups = dict(groups)
         self.starts: dict[int, Mapping[str, np.ndarray]] = {}  # of results in memory
-        self._buffers = {index: _MetricBuffer(group.arrays["metrics"]) for index, group in groups.items()}
-        self._not_synced: set[tuple[int, int]] = set()
+        self._buffers = {index: _MetricBuffer(group) for index, group in groups.items()}
+        self._not_synced: dict[int, set[tuple[str, tuple[int, ...]]]] = {}
 
     def write(
         self,
@@ -58,55 +68,97 @@ class Writer:
             raise ValueError(f"step_index is {step_index}: group {group} has 0 to {last}")
         values = _stack_metrics(target.spec, metrics)
         checked = {name: _field(target, name, field) for name, field in (fields or {}).items()}
-        # Metrics last: where a step has its metrics, its fields are whole.
+        content = {}
         for name, field in checked.items():
-            target.arrays[name][:, step_index] = field
-        self._buffers[group].write(step_index, values)
-        self._not_synced.add((group, step_index))
+            rows = target.arrays[name].chunks[0]
+            for place in files_of(target.arrays[name], step_index):
+                content[name, place] = field[place[0] * rows : (place[0] + 1) * rows, None]
+        # Metrics last: where a step has its metrics, its fields are whole.
+        place, block = self._buffers[group].with_step(step_index, values)
+        content["metrics", place] = block
+        write_files(target, content)
+        self._not_synced.setdefault(group, set()).update(content)
 
     def sync(self) -> None:
         """Forces what was written through the operating system's cache."""
         if self.folder is not None:
-            for folder, pattern in {chunk for written in self._not_synced for chunk in self._chunks_of(*written)}:
-                for file in folder.glob(pattern):
-                    sync_file(file)
+            for group, places in self._not_synced.items():
+                for place in places:
+                    file = file_of(self.groups[group], *place)
+                    if file.is_file():  # what is NaN throughout has none
+                        sync_file(file)
+                self._end(group)
         self._not_synced.clear()
 
-    def _chunks_of(self, group: int, step_index: int) -> Iterable[tuple[Path, str]]:
-        """Where the files of a measurement are, as a folder and a pattern in it."""
-        assert self.folder is not None
-        root, spec = self.folder / self.manifest["groups"][group]["name"], self.groups[group].spec
-        yield root / "metrics" / "c" / "0" / "0", str(step_index // self.groups[group].arrays["metrics"].chunks[2])
-        for name, field in spec.fields.items():
-            yield root / name / "c", "/".join(["*", str(step_index), *("0" for _ in field.shape)])
+    def _end(self, group: int) -> None:
+        journal = self.groups[group].journal
+        if journal is not None:
+            journal.end()
 
     def recorded(self, group: int) -> np.ndarray:
         """Which of a group's steps have been recorded whole, (S,) bool.
 
-        A file that is damaged is named in a RuntimeWarning, and its steps count as not recorded: once they are written
-        again, it is whole.
+        A file that is damaged or gone is named in a RuntimeWarning, and its steps count as not recorded: once they are
+        written again, it is whole.
         """
-        arrays, recorded = self.groups[group].arrays, []
-        for block in range(arrays["metrics"].cdata_shape[2]):
-            metrics = self._chunk(group, "metrics", 0, 0, block)
-            damaged = np.zeros(steps_in(arrays["metrics"], block), bool)
-            recorded.append(damaged if metrics is None else (~np.isnan(metrics)).any(axis=0).all(axis=0))
-        recorded = np.concatenate(recorded)
-        for name in self.groups[group].spec.fields:
-            rows, _, *rest = arrays[name].cdata_shape
-            for step in np.flatnonzero(recorded).tolist():
-                files = [self._chunk(group, name, row, step, *(0 for _ in rest)) for row in range(rows)]
-                recorded[step] = all(file is not None for file in files)
+        return self._examine(group)[0]
+
+    def mend(self, group: int) -> np.ndarray:
+        """`recorded`, and removes what is damaged; for who holds the folder and is to measure that again.
+
+        Raises:
+            OSError: a file cannot be read, written or removed.
+        """
+        recorded, sums, metrics = self._examine(group)
+        if self.folder is None:
+            return recorded
+        target = self.groups[group]
+        forget_files(target, sums)
+        size = target.arrays["metrics"].chunks[2]
+        for block, values in metrics.items():
+            own = recorded[block * size : block * size + values.shape[2]]
+            gone = ~own & ~np.isnan(values).all(axis=(0, 1))
+            if gone.any():  # its fields are lost: what says that it was measured goes, too
+                values[:, :, gone] = np.nan
+                write_files(target, {("metrics", (0, 0, block)): values})
+        self._end(group)
+        self._buffers[group] = _MetricBuffer(target)
         return recorded
 
-    def _chunk(self, group: int, name: str, *index: int) -> np.ndarray | None:
-        """The content of one file of an array; None, and a warning, where that is damaged."""
-        values = read_chunk(self.groups[group].arrays[name], index)
-        if values is None:
-            file = "/".join([self.manifest["groups"][group]["name"], name, "c", *map(str, index)])
-            where = file if self.folder is None else self.folder / file
-            warnings.warn(f"{where} is damaged: what it holds counts as not measured", RuntimeWarning, stacklevel=3)
-        return values
+    def _examine(self, group: int) -> tuple[np.ndarray, dict[str, int], dict[int, np.ndarray]]:
+        """Which steps are recorded whole; name -> checksum of every whole file; and the metrics by their files."""
+        target = self.groups[group]
+        sums: dict[str, int] = {}
+        metrics: dict[int, np.ndarray] = {}
+        problems: list[str] = []
+
+        def read(name: str, place: tuple[int, ...]) -> tuple[np.ndarray | None, bool]:
+            """What a file holds, and whether that is what was written to it."""
+            try:
+                values = read_file(target, name, place)
+            except Damaged as error:
+                problems.append(str(error))
+                return None, False
+            if values is not None:
+                sums[name_of(name, place)] = checksum(values)
+            return values, True
+
+        recorded = []
+        for block in range(target.arrays["metrics"].cdata_shape[2]):
+            values, _ = read("metrics", (0, 0, block))
+            if values is None:
+                recorded.append(np.zeros(steps_in(target.arrays["metrics"], block), bool))
+            else:
+                metrics[block] = values
+                recorded.append((~np.isnan(values)).any(axis=0).all(axis=0))
+        recorded = np.concatenate(recorded)
+        for name in target.spec.fields:
+            for step in np.flatnonzero(recorded).tolist():
+                whole = [read(name, place)[1] for place in files_of(target.arrays[name], step)]
+                recorded[step] = all(whole)
+        if problems:
+            warnings.warn(not_measured(problems), RuntimeWarning, stacklevel=3)
+        return recorded, sums, metrics
 
     def unit(self, group: int) -> int:
         """The number under which checkpoints and progress of a group are kept."""
@@ -115,16 +167,19 @@ class Writer:
     def note(self, group: int, progress: Progress) -> None:
         """Notes how far a group is."""
         if self.folder is not None:
-            manifests.note_progress(self.folder, self.manifest["groups"][group], progress)
+            manifests.note_progress(self.folder, self.manifest, self.manifest["groups"][group], progress)
 
     def progress(self, group: int) -> Progress:
         """How far a group is; one that nothing is known of is waiting."""
-        return manifests.read_progress(self.folder, self.manifest["groups"][group])
+        journal = self.groups[group].journal
+        begun = journal is not None and bool(journal.sums or journal.pending)
+        return manifests.read_progress(self.folder, self.manifest, self.manifest["groups"][group], begun)
 
     def finish(self, status: str, wall_time_s: float) -> None:
         """Notes in the manifest how the runs ended, 'complete', 'interrupted' or 'failed', and how long they took."""
         if status not in manifests.STATUSES:
             raise ValueError(f"status is {status!r}: expected {', '.join(map(repr, manifests.STATUSES))}")
+        self.sync()
         self.manifest |= {"status": status, "wall_time_s": float(wall_time_s)}
         if self.folder is not None:
             manifests.write(self.folder, self.manifest)
@@ -137,22 +192,25 @@ class Writer:
 class _MetricBuffer:
     """Keeps the chunk of metrics being filled, so that every write replaces one whole file and reads none."""
 
-    def __init__(self, array: zarr.Array) -> None:
-        self._array = array
+    def __init__(self, group: StoredGroup) -> None:
+        self._group = group
         self._current: tuple[int, np.ndarray] | None = None
 
-    def write(self, step_index: int, values: np.ndarray) -> None:
-        """Writes values (M, R) at one step."""
-        block, offset = divmod(step_index, self._array.chunks[2])
+    def with_step(self, step_index: int, values: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
+        """The place of the file of one step, and what it is to hold once values (M, R) are put there."""
+        array = self._group.arrays["metrics"]
+        block, offset = divmod(step_index, array.chunks[2])
         if self._current is None or self._current[0] != block:
             # Chunk and position change in one assignment: Ctrl-C between two would file a chunk under another's place.
-            kept = read_chunk(self._array, (0, 0, block))
-            if kept is None:  # damaged: all of it is to be written again
-                kept = np.full((*self._array.shape[:2], steps_in(self._array, block)), np.nan, np.float32)
+            kept = None
+            with contextlib.suppress(Damaged):  # all of it is to be written again
+                kept = read_file(self._group, "metrics", (0, 0, block))
+            if kept is None:
+                kept = np.full((*array.shape[:2], steps_in(array, block)), np.nan, np.float32)
             self._current = block, kept
         buffer = self._current[1]
         buffer[:, :, offset] = values
-        self._array.blocks[0, 0, block] = buffer
+        return (0, 0, block), buffer
 
 
 def _stack_metrics(spec: GroupSpec, metrics: Mapping[str, np.ndarray]) -> np.ndarray:

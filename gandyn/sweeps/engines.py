@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import jax
-
 from gandyn import environment
 from gandyn.devices import prepare
 from gandyn.results import checkpoints, locks, store
@@ -121,7 +119,8 @@ def checkpoints_of(writer: Writer, index: int, group: Group) -> Iterator[checkpo
     if writer.folder is None:
         yield None
         return
-    with checkpoints.opened(checkpoint_folder(writer, index), training.identity(group), jax.process_index()) as kept:
+    identity = f"{training.identity(group)} of {writer.manifest['id']}"
+    with checkpoints.opened(checkpoint_folder(writer, index), identity) as kept:
         yield kept
 
 

@@ -1,8 +1,8 @@
 """One run of a results folder made again, measured as densely as wanted."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ import xarray as xr
 
 from gandyn import checks, devices, environment
 from gandyn.analysis import opening as results
-from gandyn.results import store
+from gandyn.results import locks, store
+from gandyn.results.files import folder_of
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, records, training
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
@@ -61,7 +62,7 @@ def replay(
     Raises:
       FileNotFoundError, ValueError: as `resume`; no such run; steps that it does not have.
     """
-    folder = Path(path)
+    folder, out = folder_of(path, "path"), None if out is None else folder_of(out)
     devices.prepare()
     manifest, sweep_ = recorded(folder, anyway, using)
     writer = store.reopen(folder)
@@ -84,15 +85,21 @@ def replay(
     start = None if origin is None else Start(store.read_start(writer, index) or {}, list(origin)).of(position)
     spec = records.group_spec(alone, dense, sweep_.measured, None if start is None else start.origins)
     spec.constants["run_steps"][1][:] = schedule.steps[-1]  # a window of a run is no run
-    new = store.create(out, [spec], _texts(manifest), overwrite, None if start is None else {0: start.arrays})
-    compilation.use_cache()
-    with interrupts.Stop() as stop, show_progress(last, progress) as report:
-        arrays = None if start is None else start.arrays
-        again = training.Training(alone, wanted, lambda i, *what: new.write(0, i, *what), report, stop, arrays)
-        start_near(dense[0], again, writer, index, group, position)
-        report(group.label, again.step, anew=False)
-        again.run(lambda: None)
-    new.finish("complete", 0.0)
+    if out == folder:
+        raise ValueError(f"out: got {out}, which is what is replayed; allowed: another folder")
+    if out is not None:
+        locks.refuse_held(out)
+        store.check_output(out, overwrite)
+    arrays = None if start is None else start.arrays
+    with contextlib.nullcontext() if out is None else locks.writer(out, records.command()):
+        new = store.create(out, [spec], _texts(manifest), overwrite, None if arrays is None else {0: arrays})
+        compilation.use_cache()
+        with interrupts.Stop() as stop, show_progress(last, progress) as report:
+            again = training.Training(alone, wanted, lambda i, *what: new.write(0, i, *what), report, stop, arrays)
+            start_near(dense[0], again, writer, index, group, position)
+            report(group.label, again.step, anew=False)
+            again.run(lambda: None)
+        new.finish("complete", 0.0)
     made = results.derive(new.dataset().sel(step=slice(first, None)))
     return Replay(made, *_compare(new, writer, index, position, there))
 

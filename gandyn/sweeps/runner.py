@@ -16,15 +16,16 @@ from gandyn.gan.config import Config
 from gandyn.gan.loss import Loss
 from gandyn.gan.number import HParams
 from gandyn.gan.targets import Target
+from gandyn.results import locks, store
 from gandyn.results import manifest as manifests
-from gandyn.results import store
 from gandyn.results.checkpoints import CHECKPOINT_SECONDS
+from gandyn.results.files import folder_of
 from gandyn.results.spec import GroupSpec
 from gandyn.sweeps import parts, planning, records, sweep, sweep_file
-from gandyn.sweeps.engines import Engine
+from gandyn.sweeps.engines import Engine, checkpoints_of
 from gandyn.sweeps.folders import groups_of, recorded
 from gandyn.sweeps.states import TrainedPlayers, starts_of
-from gandyn.sweeps.sweep import Sweep
+from gandyn.sweeps.sweep import Group, Sweep
 from gandyn.truth.derived import truth_of
 from gandyn.truth.measure import MeasureConfig, Measurement
 
@@ -118,8 +119,9 @@ def run_sweep(
     engine = _checked(engine, checkpoint_every)
     if out is None and type(engine) is not Engine:
         raise ValueError(f"out: got None; allowed with engine={type(engine).__name__}: a folder")
-    plan = planning.make(sweep_, parts=engine.parts, in_memory=out is None)
-    plan.check_fits(None if out is None else Path(out))
+    folder = None if out is None else folder_of(out)  # which stays what it is, wherever the program goes meanwhile
+    plan = planning.make(sweep_, parts=engine.parts, in_memory=folder is None)
+    plan.check_fits(folder)
     _warn_of_unsound(sweep_)
     starts = starts_of(init_from, plan.groups)
     specs = [
@@ -135,11 +137,10 @@ def run_sweep(
     parts.remember(sweep_.parts, metadata["parts"])
     groups = dict(enumerate(plan.groups))
     arrays = {index: start.arrays for index, start in starts.items()}
-    if out is None:
+    if folder is None:
         writer = store.create(None, specs, metadata, starts=arrays)
         engine.execute(writer, sweep_, groups, progress, checkpoint_every)
         return results.derive(writer.dataset())
-    folder = Path(out)
     if engine.leads:
         _refuse_what_is_there(folder, sweep_, overwrite)
     with engine.holds(folder):
@@ -166,9 +167,11 @@ def _checked(engine: Engine | None, checkpoint_every: float) -> Engine:
 
 def _refuse_what_is_there(folder: Path, sweep_: Sweep, overwrite: bool) -> None:
     """`store.check_output`, and how results that are there differ from what is to be made."""
+    locks.refuse_held(folder)  # what is in use is not taken for anything else
     try:
         store.check_output(folder, overwrite)
     except ValueError as error:
+        locks.refuse_held(folder)  # it may have been taken meanwhile
         differences: list[str] = []
         with contextlib.suppress(ValueError, OSError):
             there = sweep_file.parse(manifests.read(folder)["configuration"], parts.collect(_objects(sweep_)))
@@ -194,7 +197,7 @@ def resume(
 ) -> xr.Dataset:
     """Go on with what a results folder lacks, from its checkpoints; the bits are those of a run that never stopped.
 
-    Groups that failed are tried again; results that are damaged are made again.
+    Groups that failed are tried again; what is damaged or lost is named in a RuntimeWarning, and made again.
 
     Args:
       path: the results folder.
@@ -209,10 +212,12 @@ def resume(
       FileNotFoundError: there is no such folder.
       ValueError: it holds no results; another process writes it; versions or devices are others.
     """
-    folder = Path(path)
+    folder = folder_of(path, "path")
     engine = _checked(engine, checkpoint_every)
-    manifests.read(folder)  # before a lock is put into what may be no results folder
+    _look(folder)
     with engine.holds(folder):
+        if engine.leads:
+            store.mend(folder)
         engine.ready()
         _go_on(folder, recorded(folder, anyway, using)[1], progress, checkpoint_every, engine)
     return results.open_results(folder)
@@ -246,14 +251,22 @@ def extend(
       FileNotFoundError, ValueError: as `resume`; seeds that are there; fewer steps.
     """
     engine = _checked(engine, checkpoint_every)
-    folder = Path(path)
-    manifests.read(folder)
+    folder = folder_of(path, "path")
+    _look(folder)
     with engine.holds(folder):
         if engine.leads:
+            store.mend(folder)
             _add(folder, *recorded(folder, anyway, using), seeds, num_steps, engine.parts)
         engine.ready()
         _go_on(folder, recorded(folder, anyway, using)[1], progress, checkpoint_every, engine)
     return results.open_results(folder)
+
+
+def _look(folder: Path) -> None:
+    """Raises for what is no results folder, before a lock is put into it. What is damaged is said once it is held."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        manifests.read(folder)
 
 
 def _add(
@@ -292,11 +305,14 @@ def _add(
 
 def _go_on(folder: Path, sweep_: Sweep, progress: bool, checkpoint_every: float, engine: Engine) -> None:
     groups = groups_of(folder, sweep_)
-    open_ = {index: group for index, group in groups.items() if _is_open(folder, index)}
+    open_ = {index: group for index, group in groups.items() if _is_open(folder, index, group)}
     engine.execute(store.reopen(folder), sweep_, open_, progress, checkpoint_every)
 
 
-def _is_open(folder: Path, index: int) -> bool:
+def _is_open(folder: Path, index: int, group: Group) -> bool:
     """Whether something is left to do of a group: steps that are not recorded, or damaged; its last checkpoint."""
     writer = store.reopen(folder, index)
-    return writer.progress(index).status != "complete" or not writer.recorded(index).all()
+    if writer.progress(index).status != "complete" or not writer.recorded(index).all():
+        return True
+    with checkpoints_of(writer, index, group) as kept:
+        return kept is not None and kept.damaged()

@@ -6,7 +6,6 @@ Shapes: R runs.
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +18,14 @@ from gandyn.gan.state import State
 from gandyn.gan.step import init
 from gandyn.results import manifest as manifests
 from gandyn.results import store
+from gandyn.results.files import folder_of
 from gandyn.results.writer import Writer
 from gandyn.sweeps import compilation, interrupts, parts, training
 from gandyn.sweeps.engines import checkpoints_of
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
 from gandyn.sweeps.progress import shown as show_progress
 from gandyn.sweeps.sweep import Group
+from gandyn.text import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def load_states(
     Raises:
       FileNotFoundError, ValueError: as `resume`; no such run; a step that it does not have.
     """
-    folder = Path(path)
+    folder = folder_of(path, "path")
     prepare()
     given, there = list(using), manifests.read(folder)["parts"]
     _, sweep_ = recorded(folder, anyway, [*given, *parts.at_hand(there, parts.collect(given))])
@@ -113,7 +114,9 @@ def load_states(
         again.advance_to(step)
     setting, seed = group.runs[position]
     return TrainedPlayers(
-        setting.game, again.state_of(0), f"{folder.name}, run {run} ({setting.recipe}, seed {seed}), step {step}"
+        setting.game,
+        again.state_of(0),
+        f"{printable(folder.name)}, run {run} ({setting.recipe}, seed {seed}), step {step}",
     )
 
 

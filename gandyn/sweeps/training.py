@@ -348,7 +348,7 @@ def train(
 
 def _go_back(writer: Writer, index: int, training: Training, checkpoints: Checkpoints) -> None:
     """To the last checkpoint that the results reach, without a gap or damage; to the start where there is none."""
-    recorded = writer.recorded(index)
+    recorded = writer.mend(index)
     in_a_row = len(recorded) if recorded.all() else int(np.argmin(recorded))
     found = checkpoints.latest(training.like(), in_a_row)
     checkpoints.forget(after=-1 if found is None else found.step)

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import forged
 import numpy as np
 import pytest
 import xarray as xr
@@ -241,6 +244,209 @@ def test_a_group_opens_with_xarray_alone(tmp_path):
     assert set(ds) == {"metrics", "samples", "target_means", "extent"}
 
 
+# Read later than it was opened
+
+
+def test_what_was_opened_is_the_same_wherever_the_program_goes(tmp_path, monkeypatch):
+    spec = make_spec(num_samples=5, surface_size=3)
+    whole = open_recorded(results(tmp_path / "r", spec)).load()
+    monkeypatch.chdir(tmp_path)
+    ds = open_recorded("r")
+    monkeypatch.chdir("/")
+    xr.testing.assert_identical(ds.load(), whole)
+
+
+def overwritten(path, spec):
+    writer = store.create(path, [spec], METADATA, overwrite=True)
+    for step_index in range(len(spec.steps)):
+        writer.write(0, step_index, **measurement(spec, step_index, 0.5))
+    writer.finish("complete", 1.5)
+
+
+@pytest.mark.parametrize("field", ["samples", "surface"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (overwritten, "r was overwritten by another run since it was opened: .*r/group-000.zarr"),
+        (lambda path, spec: path.rename(path.with_name("s")), "r was moved or removed since it was opened"),
+        (lambda path, spec: shutil.rmtree(path), "r was moved or removed since it was opened"),
+        (
+            lambda path, spec: store.extend(path, [], {0: dataclasses.replace(spec, steps=[*spec.steps, 99])}, {}),
+            "r was extended since it was opened, and is to be opened again",
+        ),
+    ],
+)
+def test_what_was_opened_is_what_it_was_or_says_what_happened(tmp_path, change, said, field):
+    spec = make_spec(num_samples=5, surface_size=3)
+    path = results(tmp_path / "r", spec)
+    ds, whole = open_recorded(path), open_recorded(path).load()
+    change(path, spec)
+    with pytest.raises(OSError, match=said):
+        ds[field].load()
+    xr.testing.assert_identical(ds.drop_vars(["samples", "surface"]), whole.drop_vars(["samples", "surface"]))
+
+
+def test_what_was_opened_while_it_was_written_does_not_change(tmp_path):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(2):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    ds, then = open_recorded(tmp_path / "r"), open_recorded(tmp_path / "r").load()
+    for step_index in range(2, 5):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    xr.testing.assert_identical(ds.load(), then)
+    assert ds.samples.notnull().all(["run", "sample", "xy"]).values.tolist() == [True, True, False, False, False]
+
+
+# Every file under every fault
+
+
+def put(file, content):
+    file.write_bytes(content)
+
+
+def in_its_place(file, _):
+    file.unlink()
+    file.mkdir()
+
+
+FAULTS = {
+    "deleted": lambda file, _: file.unlink(),
+    "truncated": lambda file, _: os.truncate(file, file.stat().st_size // 2),
+    "one bit flipped": lambda file, _: damage(file),
+    "replaced by another run's": put,
+    "a folder in its place": in_its_place,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_befalls_a_file_the_numbers_are_right_or_it_is_named_and_made_again(tmp_path, fault):
+    spec = make_spec(2, (0, 10), num_samples=3, surface_size=2)
+    path = results(tmp_path / "r", spec)
+    store.reopen(path).note(0, Progress("complete", 10, 1.0))
+    whole = open_recorded(path).load()
+    other = make_spec(2, (0, 10), num_samples=3, surface_size=2, lr=[1, 2])
+    writer = store.create(tmp_path / "other", [other], METADATA)
+    for step_index in range(2):
+        writer.write(0, step_index, **measurement(spec, step_index, 0.5))
+    writer.finish("complete", 1.5)
+    writer.note(0, Progress("complete", 10, 2.0))
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    assert len(names) == 18
+    for name in names:
+        copy = shutil.copytree(path, tmp_path / "copy")
+        FAULTS[fault](copy / name, (tmp_path / "other" / name).read_bytes())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            said = ""
+            try:
+                assert open_recorded(copy).load().drop_attrs().identical(whole.drop_attrs()), name
+            except (ValueError, OSError) as error:
+                said = str(error)
+            assert not said or str(copy / name) in said
+            # As a resumption does.
+            store.mend(copy)
+            writer = store.reopen(copy)
+            writer.note(0, writer.progress(0)._replace(status="running"))
+            for step_index in np.flatnonzero(~writer.mend(0)).tolist():
+                writer.write(0, step_index, **measurement(spec, step_index))
+            writer.finish("complete", 1.5)
+        assert all(str(copy / name) in str(one.message) for one in caught)
+        xr.testing.assert_identical(open_recorded(copy).load(), whole)
+        assert open_recorded(copy).attrs == whole.attrs
+        shutil.rmtree(copy)
+
+
+def test_steps_that_were_never_measured_are_nan_and_lost_ones_are_named(tmp_path):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(3):
+        writer.write(0, step_index, **measurement(spec, step_index))
+    writer.finish("interrupted", 1.0)
+    assert open_recorded(tmp_path / "r").samples.isel(step=slice(3, None)).isnull().all()
+    (tmp_path / "r/group-000.zarr/samples/c.0.1.0.0").unlink()
+    with pytest.raises(ValueError, match=r"samples/c\.0\.1\.0\.0 is gone: gandyn resume makes it again"):
+        open_recorded(tmp_path / "r")
+    with pytest.warns(RuntimeWarning, match=r"c\.0\.1\.0\.0 is gone: what it holds counts as not measured"):
+        assert store.reopen(tmp_path / "r").recorded(0).tolist() == [True, False, True, False, False]
+
+
+def test_many_lost_files_are_said_in_one_line(tmp_path):
+    path = results(tmp_path / "r", make_spec(steps=range(20), num_samples=5))
+    shutil.rmtree(path / "group-000.zarr/samples")
+    with pytest.warns(RuntimeWarning, match=r"samples/zarr.json: damaged, gone"):
+        store.mend(path)
+    with pytest.warns(
+        RuntimeWarning, match=r"c.0.4.0.0 is gone; and 15 files more: what they hold counts as"
+    ) as caught:
+        assert not store.reopen(path).recorded(0).any()
+    assert len(caught) == 1
+    with pytest.raises(ValueError, match=r"samples/c.0.0.0.0 is gone, with 19 more: gandyn resume makes it again"):
+        open_recorded(path)
+
+
+def test_samples_that_are_nan_throughout_are_measured_all_the_same(tmp_path):
+    """Of runs that diverged: they take no file, and none is missed."""
+    spec = make_spec(num_samples=5)
+    nothing = np.full((3, 5, 2), np.nan, np.float32)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    for step_index in range(5):
+        values = measurement(spec, step_index)
+        writer.write(0, step_index, values["metrics"], {"samples": nothing} if step_index == 3 else values["fields"])
+    writer.finish("complete", 1.0)
+    assert store.reopen(tmp_path / "r").recorded(0).all()
+    assert open_recorded(tmp_path / "r").samples.isnull().all(["run", "sample", "xy"]).values.tolist() == [
+        False, False, False, True, False,
+    ]  # fmt: skip
+
+
+def test_a_write_that_was_stopped_half_way_was_none(tmp_path, monkeypatch):
+    """The journal comes first, then fields, then metrics: wherever a kill falls, the step before is whole."""
+    spec = make_spec(num_samples=5)
+    for stop in range(3):
+        path = tmp_path / str(stop)
+        writer = store.create(path, [spec], METADATA)
+        writer.write(0, 0, **measurement(spec, 0))
+        done, write = [], zarr.core.indexing.BlockIndex.__setitem__  # pyright: ignore
+
+        def killed(self, place, values, done=done, write=write, stop=stop):
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(place)
+            write(self, place, values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(zarr.core.indexing.BlockIndex, "__setitem__", killed)  # pyright: ignore
+            if stop < 2:
+                with pytest.raises(KeyboardInterrupt):
+                    writer.write(0, 1, **measurement(spec, 1))
+            else:
+                writer.write(0, 1, **measurement(spec, 1))
+        again = store.reopen(path)
+        assert again.recorded(0).tolist() == [True, stop == 2, False, False, False]
+        ds = open_recorded(path).load()
+        assert ds.samples.isnull().all(["run", "sample", "xy"]).values.tolist()[2:] == [True] * 3
+        again.mend(0)
+        write_all(again, [spec])
+        np.testing.assert_array_equal(
+            open_recorded(path).samples[:, 1], measurement(spec, 1)["fields"]["samples"].astype("f4")
+        )
+
+
+def test_what_a_full_disk_leaves_of_a_line_spoils_none_after_it(tmp_path, monkeypatch):
+    spec = make_spec(num_samples=5)
+    writer = store.create(tmp_path / "r", [spec], METADATA)
+    writer.write(0, 0, **measurement(spec, 0))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, text: write(file, text[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(0, 1, **measurement(spec, 1))
+    write_all(store.reopen(tmp_path / "r"), [spec])
+    assert store.reopen(tmp_path / "r").recorded(0).all()
+    assert open_recorded(tmp_path / "r").samples.notnull().all()
+
+
 # Kills and early ends
 
 
@@ -255,9 +461,10 @@ def test_each_write_replaces_whole_aligned_files(tmp_path, monkeypatch):
         after = files(tmp_path)
         changed = {name for name in after if after[name] != before.get(name)}
         assert changed == {
-            f"group-000.zarr/metrics/c/0/0/{step_index // 2}",
-            f"group-000.zarr/samples/c/0/{step_index}/0/0",
-            f"group-000.zarr/samples/c/1/{step_index}/0/0",
+            f"group-000.zarr/metrics/c.0.0.{step_index // 2}",
+            f"group-000.zarr/samples/c.0.{step_index}.0.0",
+            f"group-000.zarr/samples/c.1.{step_index}.0.0",
+            *(["group-000.journal"] if step_index == 0 else []),  # which is then added to
         }
         assert before.keys() <= after.keys()
 
@@ -305,7 +512,7 @@ def test_a_kill_at_any_moment_keeps_what_was_written(tmp_path, moment):
         assert (whole == np.arange(count).reshape(1, -1, 1, 1)).all()
 
 
-@pytest.mark.parametrize(("module", "stage"), [(store, "create_group"), (manifest, "write")])
+@pytest.mark.parametrize(("module", "stage"), [(store, "make_group"), (manifest, "write")])
 def test_a_folder_left_half_made_says_so_and_can_be_overwritten(tmp_path, monkeypatch, module, stage):
     made = []
     whole = getattr(module, stage)
@@ -381,6 +588,7 @@ def test_status_is_running_only_while_a_process_holds_the_folder(tmp_path):
 
 
 def test_a_folder_with_nothing_but_a_lock_is_as_good_as_empty(tmp_path):
+    (tmp_path / "manifest.copy.json.partial").write_text("{")  # a kill at the first moment
     with locks.writer(tmp_path):
         store.check_output(tmp_path)
         results(tmp_path, make_spec())
@@ -395,7 +603,7 @@ def test_every_file_of_numbers_ends_with_a_checksum(tmp_path):
 
 @pytest.mark.parametrize("how", [damage, lambda file: os.truncate(file, 9), lambda file: os.truncate(file, 0)])
 @pytest.mark.parametrize(
-    ("file", "lost"), [("metrics/c/0/0/1", [2, 3]), ("metrics/c/0/0/2", [4]), ("samples/c/1/3/0/0", [3])]
+    ("file", "lost"), [("metrics/c.0.0.1", [2, 3]), ("metrics/c.0.0.2", [4]), ("samples/c.1.3.0.0", [3])]
 )
 @pytest.mark.quick(2)
 def test_what_is_damaged_counts_as_not_recorded_until_it_is_written_again(tmp_path, monkeypatch, how, file, lost):
@@ -438,7 +646,7 @@ def test_results_are_extended_by_groups_and_by_steps(tmp_path):
     again = store.extend(path, [more], {0: longer}, {"ends": [80], "title": "longer"})
 
     entries = json.loads((path / "manifest.json").read_text())["groups"]
-    assert entries == [
+    assert [{name: entry[name] for name in ("name", "size", "unit")} for entry in entries] == [
         {"name": "group-002.zarr", "size": 3, "unit": 0},
         {"name": "group-001.zarr", "size": 4, "unit": 1},
         {"name": "group-003.zarr", "size": 2, "unit": 2},
@@ -459,7 +667,7 @@ def test_results_are_extended_by_groups_and_by_steps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "stage"), [(store, "create_group"), (store, "copy_group"), (store, "sync_file"), (manifest, "write")]
+    ("module", "stage"), [(store, "make_group"), (store, "copy_group"), (store, "sync_file"), (manifest, "write")]
 )
 def test_an_extension_that_is_stopped_leaves_what_was_there_and_can_be_made_again(tmp_path, monkeypatch, module, stage):
     path = results(tmp_path / "r", make_spec())
@@ -488,9 +696,20 @@ def test_an_extension_that_would_lose_something_is_refused(tmp_path):
     with pytest.raises(ValueError, match="value is a metric with attributes"):
         store.extend(path, [make_spec(metrics={"value": {"units": "bit"}})], {}, {})
     assert files(path) == before
-    damage(path / "group-000.zarr/metrics/c/0/0/0")
-    with pytest.raises(ValueError, match=r"group-000.zarr is damaged .*: gandyn resume measures it again"):
-        store.extend(path, [], {0: dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])}, {})
+
+
+@pytest.mark.parametrize("how", [damage, Path.unlink])
+def test_an_extension_leaves_out_what_is_lost_and_says_so(tmp_path, monkeypatch, how):
+    monkeypatch.setattr(arrays, "_METRIC_CHUNK_BYTES", 2 * 4 * 3 * 3)  # two steps a file
+    path = results(tmp_path / "r", make_spec(num_samples=5))
+    spec = store.reopen(path).groups[0].spec
+    how(path / "group-000.zarr/metrics/c.0.0.1")
+    how(path / "group-000.zarr/samples/c.0.0.0.0")
+    longer = dataclasses.replace(spec, steps=[0, 10, 20, 40, 80, 160])
+    with pytest.warns(RuntimeWarning, match=r"metrics/c.0.0.1 is .*samples/c.0.0.0.0 is .* count.? as not measured"):
+        writer = store.extend(path, [], {0: longer}, {})
+    assert writer.recorded(0).tolist() == [False, True, False, False, True, False]
+    assert open_recorded(path).value.isnull().all("run").values.tolist() == [True, False, True, True, False, True]
 
 
 def test_progress_is_noted_beside_the_groups(tmp_path):
@@ -512,14 +731,16 @@ def test_progress_is_noted_beside_the_groups(tmp_path):
 def test_progress_that_cannot_be_is_not_known(tmp_path, noted):
     writer = store.create(tmp_path, [make_spec()], METADATA)
     writer.note(0, Progress("running", 40, 1.5))
-    edit_json(tmp_path / "group-000.json", lambda about: about.update(noted))
-    assert writer.progress(0) == Progress()
+    forged.edit(tmp_path / "group-000.json", lambda about: about.update(noted))
+    with pytest.warns(RuntimeWarning, match=r"group-000\.json is damaged"):
+        assert writer.progress(0) == Progress()
 
 
 def test_a_pipe_in_place_of_progress_is_not_waited_for(tmp_path):
     writer = store.create(tmp_path, [make_spec()], METADATA)
     os.mkfifo(tmp_path / "group-000.json")
-    assert writer.progress(0) == Progress()
+    with pytest.warns(RuntimeWarning, match=r"group-000\.json is gone"):
+        assert writer.progress(0) == Progress()
 
 
 def test_sync_forces_what_was_written_since_the_last_time(tmp_path, monkeypatch):
@@ -533,8 +754,8 @@ def test_sync_forces_what_was_written_since_the_last_time(tmp_path, monkeypatch)
         writer.write(0, step_index, **measurement(spec, step_index))
     writer.sync()
     names = {str(file.relative_to(tmp_path / "group-000.zarr")) for file in synced}
-    samples = {f"samples/c/{rows}/{step}/0/0" for rows in (0, 1) for step in (1, 2)}
-    assert names == samples | {"metrics/c/0/0/0", "metrics/c/0/0/1"}
+    samples = {f"samples/c.{rows}.{step}.0.0" for rows in (0, 1) for step in (1, 2)}
+    assert names == samples | {"metrics/c.0.0.0", "metrics/c.0.0.1"}
     assert len(synced) == len(names)
     synced.clear()
     writer.sync()
@@ -581,7 +802,8 @@ def test_overwriting_needs_to_be_asked_for_and_spares_other_files(tmp_path):
     store.check_output(path, overwrite=True)
     results(path, make_spec(2), overwrite=True)
     assert open_recorded(path).sizes["run"] == 2
-    assert {entry.name for entry in path.iterdir()} == {"manifest.json", "group-000.zarr", "notes.txt"}
+    ours = {"manifest.json", "manifest.copy.json", "group-000.zarr", "group-000.journal", "group-000.copy.npz"}
+    assert {entry.name for entry in path.iterdir()} == {*ours, "notes.txt"}
 
 
 def make_foreign(folder, name, text):
@@ -779,18 +1001,21 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
     [
         (dict(parts="mine"), "parts is 'mine', expected objects with kind, name, fingerprint"),
         (dict(parts=[{"kind": "loss", "name": "mine"}]), "expected objects with kind, name, fingerprint"),
-        (dict(format_version=1), "format_version is 1, this gandyn reads 4"),
+        (dict(format_version=1), "format_version is 1, this gandyn reads 5"),
         (dict(groups=[{"name": "../other/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "/group-000.zarr", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr\n", "size": 3}]), "not of the form"),
         (dict(groups=[{"name": ["group-000.zarr"], "size": 3}]), "not of the form"),
         (dict(groups=[{"name": "group-000.zarr", "size": "3"}]), "size of group-000.zarr is '3'"),
-        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": 0}] * 2), "twice"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": 0, "sum": 0}] * 2), "twice"),
         (dict(groups=["group-000.zarr"]), "no list of objects"),
         (dict(groups=None), "no list of objects"),
         (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": "../x"}]), "unit of group-000.zarr is '../x'"),
-        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": -1}]), "unit of group-000.zarr is -1"),
-        (dict(groups=[{"name": f"group-00{i}.zarr", "size": 3, "unit": 0} for i in (0, 1)]), "lists a unit twice"),
+        (dict(groups=[{"name": "group-000.zarr", "size": 3, "unit": -1, "sum": 0}]), "unit of group-000.zarr is -1"),
+        (
+            dict(groups=[{"name": f"group-00{i}.zarr", "size": 3, "unit": 0, "sum": 0} for i in (0, 1)]),
+            "lists a unit twice",
+        ),
         (dict(ends=None), "ends is None"),
         (dict(ends=["10"]), r"ends is \['10'\]"),
         (dict(ends=[float("nan")]), r"ends is \[nan\]"),
@@ -804,7 +1029,7 @@ def test_a_missing_folder_and_a_foreign_one_are_told_apart(tmp_path):
 )
 def test_a_hostile_manifest_is_refused(tmp_path, change, message):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    forged.edit(file, lambda about: about.update(change))
     with pytest.raises(ValueError, match=message) as caught:
         open_recorded(tmp_path)
     assert str(file) in str(caught.value)
@@ -813,24 +1038,20 @@ def test_a_hostile_manifest_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize("content", [b"", b'{"format_version": 1', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"])
 def test_a_corrupted_manifest_is_refused(tmp_path, content):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    file.write_bytes(content)
+    for one in (file, file.with_name(manifest.COPY)):
+        one.write_bytes(content)
     with pytest.raises(ValueError, match=r"manifest\.json is "):
         open_recorded(tmp_path)
 
 
-def edit_json(file, change):
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
-
-
 def test_a_manifest_of_a_hundred_megabytes_is_refused_unread(tmp_path):
     file = results(tmp_path, make_spec()) / "manifest.json"
-    os.truncate(file, 10**8)
-    start = time.monotonic()
+    for one in (file, file.with_name(manifest.COPY)):
+        os.truncate(one, 10**8)
+    start = time.process_time()
     with pytest.raises(ValueError, match="100000000 bytes, expected at most"):
         open_recorded(tmp_path)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def cut(chunk_shape):
@@ -879,13 +1100,13 @@ CLAIMS = {
 def test_hostile_metadata_is_refused_at_once_and_without_memory(tmp_path, claim):
     path = results(tmp_path, make_spec(num_samples=5))
     name, array, group = CLAIMS[claim]
-    edit_json(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
-    edit_json(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
-    start = time.monotonic()
+    forged.edit(path / "group-000.zarr" / name / "zarr.json", lambda about: about.update(array))
+    forged.edit(path / "group-000.zarr" / "zarr.json", lambda about: about["attributes"].update(group))
+    start = time.process_time()
     for use in (open_recorded, store.reopen):
         with pytest.raises(ValueError, match="is damaged or no group of results"):
             use(path)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_many_small_groups_that_make_a_huge_dataset_are_refused(tmp_path, monkeypatch):
@@ -897,7 +1118,7 @@ def test_many_small_groups_that_make_a_huge_dataset_are_refused(tmp_path, monkey
         open_recorded(path)
 
 
-@pytest.mark.parametrize("name", ["group-000.zarr", "group-000.zarr/metrics", "group-000.zarr/metrics/c/0"])
+@pytest.mark.parametrize("name", ["group-000.zarr", "group-000.zarr/metrics"])
 def test_results_with_links_in_them_are_not_written_to(tmp_path, name):
     path = results(tmp_path / "r", make_spec())
     (path / name).rename(tmp_path / "mine")
@@ -909,6 +1130,7 @@ def test_results_with_links_in_them_are_not_written_to(tmp_path, name):
 
 def replace_extent(group, **kwargs):
     zarr.open_group(group).create_array("extent", overwrite=True, dimension_names=["run"], **kwargs)
+    forged.sign_groups(group.parent)
 
 
 @pytest.mark.parametrize(
@@ -917,14 +1139,14 @@ def replace_extent(group, **kwargs):
         (lambda group: (group / "zarr.json").unlink(), "damaged"),
         (lambda group: (group / "metrics" / "zarr.json").unlink(), "damaged"),
         (lambda group: (group / "metrics" / "zarr.json").write_text("{"), "damaged"),
-        (lambda group: os.truncate(group / "metrics/c/0/0/0", 7), "damaged"),
-        (lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"].clear()), "damaged"),
-        (lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"].update(evil=1)), "evil"),
+        (lambda group: os.truncate(group / "metrics/c.0.0.0", 7), "damaged"),
+        (lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"].clear()), "damaged"),
+        (lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"].update(evil=1)), "evil"),
         (
-            lambda group: edit_json(group / "zarr.json", lambda about: about["attributes"]["steps"].append(99)),
+            lambda group: forged.edit(group / "zarr.json", lambda about: about["attributes"]["steps"].append(99)),
             "metrics is float32",
         ),
-        (lambda group: edit_json(group.parent / "manifest.json", lambda m: m["groups"][0].update(size=4)), "says 4"),
+        (lambda group: forged.edit(group.parent / "manifest.json", lambda m: m["groups"][0].update(size=4)), "says 4"),
         (lambda group: replace_extent(group, data=np.ones(3), chunks=(3,)), "uncompressed"),
         (lambda group: replace_extent(group, shape=3, chunks=(3,), dtype="bool", compressors=None), "extent is bool"),
     ],
