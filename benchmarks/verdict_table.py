@@ -104,7 +104,7 @@ class Generator:
             means, stds, weights = self.parts
             squares = ((x[:, None, :] - means) ** 2).sum(axis=2) / stds**2
             log = np.log(weights) - len(self.center) * np.log(stds * np.sqrt(2 * np.pi))
-            return scipy.special.logsumexp(log - squares / 2, axis=1)
+            return np.asarray(scipy.special.logsumexp(log - squares / 2, axis=1))
         d, away = self.center.size, x - self.center
         if self.kind == "spread":
             inside = (np.abs(away) <= self.half * (1 + 1e-6)).all(axis=1)

@@ -510,10 +510,8 @@ def _comings(run: _Run, rules: Rules) -> tuple[NDArray, NDArray, float, str]:
     """Steps (n,) in the window of cycling, where each mode came or went (n, k), how many must, and by what."""
     need = max(1, math.ceil(rules.cycle_modes * run.total))
     if run.mode_mass is not None and np.isfinite(run.mode_mass).all(axis=1).sum() > rules.least:
-        defined, seen = (
-            np.isfinite(run.mode_mass).all(axis=1),
-            _resolved(tuple(run.real.tolist()), run.num_samples, rules.mode_gone),
-        )
+        defined = np.asarray(np.isfinite(run.mode_mass).all(axis=1))
+        seen = _resolved(tuple(run.real.tolist()), run.num_samples, rules.mode_gone)
         if not seen.any():
             raise _NotApplied("every mode is so rare that real samples miss it at times")
         at = run.at(defined)

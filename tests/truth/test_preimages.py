@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -44,8 +45,9 @@ def density(config, points, gen=None, own=None, target=NORMAL, labels=None):
 
 def test_affine_is_exact():
     points = np.random.default_rng(0).standard_normal((500, 2)) @ MATRIX + [1.0, -2.0]
+    cov: Any = MATRIX.T @ MATRIX
     found = density(AFFINE, points, affine(MATRIX, [1.0, -2.0]))
-    want = scipy.stats.multivariate_normal([1.0, -2.0], MATRIX.T @ MATRIX).logpdf(points)
+    want = scipy.stats.multivariate_normal(np.array([1.0, -2.0]), cov).logpdf(points)
     np.testing.assert_allclose(found.log_q, want, atol=2e-3)
     assert found.num_preimages == pytest.approx(1, abs=0.01)
 
@@ -56,7 +58,7 @@ def test_priors(prior):
     reach = 1.0 if prior == "uniform" else float(make_game(NORMAL, config).hparams.truncation)
     inside, outside = np.array([[0.4, -0.7]]) * reach, np.array([[0.4, -1.2]]) * reach
     found = density(config, np.concatenate([inside, outside]), affine(IDENTITY, [0, 0]))
-    one = scipy.stats.uniform(-1, 2) if prior == "uniform" else scipy.stats.truncnorm(-reach, reach)
+    one: Any = scipy.stats.uniform(-1, 2) if prior == "uniform" else scipy.stats.truncnorm(-reach, reach)
     np.testing.assert_allclose(found.log_q[0], one.logpdf(inside).sum(), atol=1e-4)
     assert found.log_q[1] == -math.inf
 
@@ -135,7 +137,7 @@ def test_labels():
     gen = start(game).variables.gen
     latents = np.random.default_rng(0).standard_normal((400, 2)).astype(np.float32)
     labels = np.arange(400) % 2
-    points = np.asarray(game.generate(gen, latents, jnp.asarray(labels)))
+    points = np.asarray(game.generate(gen, jnp.asarray(latents), jnp.asarray(labels)))
     found = preimages.density(game, gen, points, labels, latents)
     assert found.found > 0.9
     other = preimages.density(game, gen, points, 1 - labels)

@@ -100,7 +100,7 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
                 ax.plot([low, high], [at, at], color=COLORS["run"], linewidth=2.2, solid_capstyle="butt")
                 ax.plot(value, at, "o", color=COLORS["run"], markersize=6, markeredgecolor="white", zorder=4)
             else:
-                undefined(ax, at)
+                undefined(ax, float(at))
         if metric is None:
             ax.set_xlabel("rank correlation")
         if metric is None or metric in ("lag", "accuracy"):
@@ -119,7 +119,7 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
         Line2D([], [], color=COLORS["real"], **_TICK, label="as many real samples"),
     ]
     if "accuracy" in panels:
-        best = {"color": COLORS["best_disc"], "marker": "D", "fillstyle": "none", "linestyle": "none"}
-        handles.append(Line2D([], [], **best, label="the best accuracy possible"))
+        style: Any = {"color": COLORS["best_disc"], "marker": "D", "fillstyle": "none", "linestyle": "none"}
+        handles.append(Line2D([], [], **style, label="the best accuracy possible"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

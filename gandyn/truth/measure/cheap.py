@@ -119,7 +119,7 @@ def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
 
     value = truth.estimate(view.value)
     metrics = {"value_batch": view.by_loss(on_batch, real, fake), "value": value.mean, "value_se": value.se}
-    return metrics | _accuracy(view)
+    return {**metrics, **_accuracy(view)}
 
 
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
