@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -209,8 +210,11 @@ def _write_copy(path: Path, files: Mapping[str, bytes]) -> None:
 def _read_copy(path: Path, total: int) -> dict[str, bytes] | None:
     """The copy of what never changes; None where it is not the one that the manifest speaks of."""
     try:
-        content = _limited(copy_of(path))
-        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+        content = io.BytesIO(_limited(copy_of(path)))
+        with zipfile.ZipFile(content) as zipped:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in zipped.infolist()):
+                return None  # nothing of ours: it could be of any size
+        with np.load(content, allow_pickle=False) as kept:
             files = {name: kept[name].tobytes() for name in kept.files if _STATIC.fullmatch(name)}
     except PermissionError:
         raise

@@ -87,7 +87,8 @@ def create(
         if manifests.GROUP_NAME.fullmatch(entry.name) or entry.name == CHECKPOINTS:
             shutil.rmtree(entry)
         elif _OURS.fullmatch(entry.name):
-            entry.unlink()
+            make_way(entry)
+            entry.unlink(missing_ok=True)
     groups, entries = [], []
     for index, spec in enumerate(specs):
         group, total = make_group(spec, folder / _name(index), manifest["id"])

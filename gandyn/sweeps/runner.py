@@ -19,7 +19,7 @@ from gandyn.gan.targets import Target
 from gandyn.results import locks, store
 from gandyn.results import manifest as manifests
 from gandyn.results.checkpoints import CHECKPOINT_SECONDS
-from gandyn.results.files import folder_of
+from gandyn.results.files import check_length, folder_of
 from gandyn.results.spec import GroupSpec
 from gandyn.sweeps import parts, planning, records, sweep, sweep_file
 from gandyn.sweeps.engines import Engine, checkpoints_of
@@ -120,6 +120,8 @@ def run_sweep(
     if out is None and type(engine) is not Engine:
         raise ValueError(f"out: got None; allowed with engine={type(engine).__name__}: a folder")
     folder = None if out is None else folder_of(out)  # which stays what it is, wherever the program goes meanwhile
+    if folder is not None:
+        check_length(folder)
     plan = planning.make(sweep_, parts=engine.parts, in_memory=folder is None)
     plan.check_fits(folder)
     _warn_of_unsound(sweep_)

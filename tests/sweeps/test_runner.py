@@ -315,6 +315,19 @@ def test_a_folder_that_is_being_made_is_said_to_be_in_use(whole, tmp_path, made)
         assert sorted(file.name for file in out.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "gs:/b", "", "~nobody-at-all/x"])
+def test_what_names_no_folder_is_refused_in_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for use in (
+        lambda: gandyn.run_sweep(SWEEP, name, progress=False),
+        lambda: cli.main(["run", "--num-steps", "20", f"--out={name}"]),
+    ):
+        with pytest.raises((ValueError, SystemExit)) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_replay_does_not_write_over_what_it_reads_or_what_another_writes(copy, tmp_path):
     with pytest.raises(ValueError, match=r"out: got .*copy, which is what is replayed; allowed: another folder"):
         gandyn.replay(copy, 0, out=copy, overwrite=True, progress=False)
