@@ -47,6 +47,27 @@ assert not xla_bridge.backends_are_initialized()
     assert "jax" in loaded(script)
 
 
+def test_building_targets_starts_nothing():
+    """A pool that is forked afterwards, and makes them itself, does not hang on a jax that its parent started."""
+    script = """
+import multiprocessing
+import numpy as np
+from gandyn import targets
+from gandyn.gan.targets import TARGETS
+def everything(_=None):
+    made = [make() for make in TARGETS.values()]
+    made.append(targets.from_samples(np.zeros((4, 2)) + np.arange(4)[:, None], 0.1))
+    made.append(targets.from_image(np.eye(8)))
+    return len(made)
+everything()
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(everything, range(2)).get(timeout=60) == [everything()] * 2
+"""
+    loaded(script)
+
+
 @pytest.mark.parametrize(
     "arguments",
     ["", "--help", "--version", "list", "list losses", "list loses", "rum", "show", "run --help", "sweep --help",

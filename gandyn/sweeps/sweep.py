@@ -255,6 +255,11 @@ def _check_distinct(where: str, values: Iterable[Any]) -> None:
         seen.add(text)
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values of a field are one as a run has them."""
+    return repr(_in_float32(_plain(one))) == repr(_in_float32(_plain(other)))
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -287,7 +292,7 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if type(value) in (list, tuple) else value
 
 
-def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> list[Setting]:
+def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]], distinct: bool = True) -> list[Setting]:
     """A setting for every combination of one entry of each grid, on top of the shared fields.
 
     Labels: an entry's own `recipe`, else the values of its fields, those of `loss` and `penalties` without their names;
@@ -296,6 +301,7 @@ def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> li
     Args:
       shared: fields of all settings.
       grids: lists of fields: `product`, `zipped`, or one entry a recipe.
+      distinct: refuse two settings that are one as their runs have them.
 
     Raises:
       ValueError: an unknown field, a field in two grids, a label given twice, a value that its field cannot have.
@@ -321,7 +327,29 @@ def expand(shared: Mapping[str, Any], *grids: Sequence[Mapping[str, Any]]) -> li
     if not any(labels):
         labels = _labels([setting[1:] for setting in made])
     labels = [label or _loss_and_penalty(setting.config) for label, setting in zip(labels, made, strict=True)]
-    return [setting._replace(recipe=label) for setting, label in zip(made, _distinct(labels), strict=True)]
+    labels = _distinct(labels)
+    if distinct:
+        _refuse_twice(labels, made)
+    return [setting._replace(recipe=label) for setting, label in zip(made, labels, strict=True)]
+
+
+def _refuse_twice(labels: Sequence[str], settings: Sequence[Setting]) -> None:
+    """Raises for two settings that are one as their runs have them: the same runs under two labels."""
+    arrays: dict[int, bytes] = {}
+    seen: dict[Any, str] = {}
+    for label, setting in zip(labels, settings, strict=True):
+        own = id(setting.target)
+        if own not in arrays:
+            leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(setting.target)]
+            arrays[own] = b"".join(repr(leaf.shape).encode() + leaf.tobytes() for leaf in leaves)
+        numbers = {name: _in_float32(value) for name, value in setting.hparams.as_dict().items()}
+        key = type(setting.target), arrays[own], setting.config, repr(numbers)
+        if key in seen:
+            raise ValueError(
+                f"recipes: got {seen[key]!r:.200} and {label!r:.200}, which are one setting, and would be the same "
+                "runs twice; allowed: settings that differ"
+            )
+        seen[key] = label
 
 
 def _refuse_unread(shared: Mapping[str, Any], settings: Sequence[Setting]) -> None:

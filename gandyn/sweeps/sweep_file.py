@@ -111,19 +111,27 @@ def _check_value(where: str, key: str, value: Any, depth: int = 0) -> None:
 
 
 @environment.ours()
-def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, using: Using | None = None) -> Sweep:
+def make(
+    content: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    using: Using | None = None,
+    distinct: bool = True,
+) -> Sweep:
     """The sweep of a `flatten`ed file; `overrides` are fields, of any kind, that win over it.
 
-    `using` are a person's own parts, which the file names.
+    `using` are a person's own parts, which the file names; `distinct` as of `sweep.expand`.
 
     Raises:
-      ValueError: a field that varies is overridden; anything that `Sweep` and `sweep.expand` refuse.
+      ValueError: a field that varies, or that a labelled recipe sets, is overridden; anything that `Sweep` and
+        `sweep.expand` refuse.
     """
     overrides = overrides or {}
     preset = overrides.get("preset", content.get("preset", ""))
     flat = {**(presets.fields(preset) if preset != "" else {}), **content, **overrides}
     flat = _with_parts(flat, using or collect(()))
     recipes = flat.pop("recipe", [])
+    for recipe in recipes:
+        _refuse_to_mislabel(recipe, overrides)
     grids = [
         # A flag holds for every recipe, as it does where a file has none.
         [{name: value for name, value in recipe.items() if name not in overrides} for recipe in recipes],
@@ -134,7 +142,8 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
         if any(name in entry for grid in grids[1:] for entry in grid):
             raise ValueError(f"{name}: given as a flag, and varies in the file; allowed: one of them")
     own = (*RUN_FIELDS, *MEASURE_FIELDS, "preset", "out", "overwrite")
-    settings = sweep.expand({name: value for name, value in flat.items() if name not in own}, *grids)
+    shared = {name: value for name, value in flat.items() if name not in own}
+    settings = sweep.expand(shared, *grids, distinct=distinct)
     if preset and len(settings) == 1 and not recipes:
         settings = [settings[0]._replace(recipe=preset)]
     return Sweep(
@@ -143,6 +152,16 @@ def make(content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
         **{name: flat[name] for name in ("num_steps", "measure_every", "deep_every", "title") if name in flat},
         measure_config=MeasureConfig(**{name: _tuple(flat[name]) for name in MEASURE_FIELDS if name in flat}),
     )
+
+
+def _refuse_to_mislabel(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """A label that a person wrote stays; so what it stands for must stay, too."""
+    for name, value in recipe.items():
+        if recipe.get("recipe") and name in overrides and not sweep.alike(value, overrides[name]):
+            raise ValueError(
+                f"{name}: got {overrides[name]!r:.200} as a flag, and {value!r:.200} in the recipe "
+                f"{recipe['recipe']!r:.200}; allowed: one of them"
+            )
 
 
 def _with_parts(flat: Mapping[str, Any], using: Using) -> dict[str, Any]:
@@ -207,7 +226,7 @@ def parse(recorded: str, using: Using | None = None) -> Sweep:
         content = tomllib.loads(recorded)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"the recorded configuration is not TOML: {error}") from None
-    return make(flatten(content, "the recorded configuration"), using=using)
+    return make(flatten(content, "the recorded configuration"), using=using, distinct=False)
 
 
 def ranges(seeds: Sequence[int]) -> list[str]:

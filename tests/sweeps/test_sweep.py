@@ -99,7 +99,7 @@ class TestExpand:
         assert made[1].target.weights[500] > 1.9 * made[0].target.weights[500]
 
     def test_labels_of_recipes(self):
-        entries = [{"recipe": "own"}, {"loss": "hinge"}, {}, {"recipe": "", "penalties": ("r1",)}]
+        entries = [{"recipe": "own", "lr_gen": 1.0}, {"loss": "hinge"}, {}, {"recipe": "", "penalties": ("r1",)}]
         assert labels(sweep.expand({}, entries)) == ["own", "hinge", "non_saturating", "r1"]
         assert labels(sweep.expand({"loss": "minimax"})) == ["minimax"]
 

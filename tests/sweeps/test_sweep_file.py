@@ -407,6 +407,51 @@ def test_what_a_file_cannot_say(text, message):
     assert str(caught.value).startswith(message)
 
 
+LABELLED = """
+[[recipe]]
+recipe = "slow"
+lr_gen = 1e-4
+[[recipe]]
+recipe = "fast"
+lr_gen = 1e-2
+loss = "hinge"
+"""
+
+
+def test_a_label_that_a_person_wrote_does_not_lie():
+    content = sweep_file.flatten(tomllib.loads(LABELLED), "file")
+    with pytest.raises(
+        ValueError, match=r"lr_gen: got 0\.001 as a flag, and 0\.0001 in the recipe 'slow'; allowed: one"
+    ):
+        sweep_file.make(content, {"lr_gen": 1e-3})
+    with pytest.raises(ValueError, match=r"lr_gen: got 0\.0001 as a flag, and 0\.01 in the recipe 'fast'"):
+        sweep_file.make(content, {"lr_gen": 1e-4})
+    same = {"recipe": [{"recipe": "slow", "lr_gen": 1e-3}]}
+    assert sweep_file.make(same, {"lr_gen": 0.0010000000001}).settings[0].recipe == "slow"
+    assert sweep_file.make(content, {"lr_disc": 1e-4}).settings[1].recipe == "fast"
+
+
+@pytest.mark.parametrize(
+    "recipes",
+    [
+        [{"recipe": "a", "lr_gen": 0.001}, {"recipe": "b", "lr_gen": 0.0010000000001}],
+        [{"recipe": "a"}, {"recipe": "b"}],
+        [{"recipe": "a", "lr_gen": 1}, {"recipe": "b", "lr_gen": 1.0, "loss": "non_saturating"}],
+        [{"recipe": "a", "std": 0.02}, {"recipe": "b", "std": 0.0200000000001}],
+    ],
+)
+def test_one_setting_has_one_label(recipes):
+    with pytest.raises(ValueError, match="recipes: got 'a' and 'b', which are one setting, and would be the same runs"):
+        sweep_file.make({"recipe": recipes})
+
+
+def test_runs_of_one_setting_that_start_from_given_players_resume():
+    """Two recipes that differ in what their runs start from alone, which no file says."""
+    settings = sweep.make_settings([targets.ring()] * 2, Config(), HParams(), ["early", "late"])
+    again = sweep_file.parse(sweep_file.text(Sweep(settings, seeds=[0])))
+    assert [setting.recipe for setting in again.settings] == ["early", "late"]
+
+
 def test_a_byte_order_mark_is_no_statement(tmp_path):
     """Editors of Windows put one in front."""
     text = "num_steps = 60\r\n[target]\r\nnum_modes = 4  # größer\r\n"
