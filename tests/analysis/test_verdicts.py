@@ -372,7 +372,7 @@ def test_known_generators_get_the_verdict_that_they_should(target: str, conventi
     """A perfect G is converged and a dead one covers nothing, whatever the target and however modes are counted."""
     for kind in TABLE["KINDS"]:
         found, why = TABLE["verdict"](kind, target, convention)
-        assert found in TABLE["should"](kind, target), (kind, why)
+        assert found in TABLE["should"](kind, target, convention), (kind, why)
     assert f"| {target} |" in (ROOT / "docs" / "verdicts.md").read_text()
 
 

@@ -1,6 +1,7 @@
 """D's accuracy beside the best possible."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,7 +22,7 @@ from gandyn.report.figures.style import (
     until_failure,
 )
 
-_LINES = {
+_LINES: dict[str, tuple[str, str, Any]] = {
     "accuracy": ("D", COLORS["disc"], "-"),
     "accuracy_on_real": ("on real samples", COLORS["real"], ":"),
     "accuracy_on_fake": ("on G's samples", COLORS["gen"], ":"),

@@ -103,7 +103,7 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
         Line2D([], [], color=COLORS["real"], **_TICK, label="as many real samples"),
     ]
     if "accuracy" in panels:
-        best = {"color": COLORS["best_disc"], "marker": "D", "fillstyle": "none", "linestyle": "none"}
-        handles.append(Line2D([], [], **best, label="the best accuracy possible"))
+        style: dict[str, Any] = {"color": COLORS["best_disc"], "marker": "D", "fillstyle": "none", "linestyle": "none"}
+        handles.append(Line2D([], [], **style, label="the best accuracy possible"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

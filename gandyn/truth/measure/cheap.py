@@ -87,7 +87,7 @@ def _decision(view: View) -> jax.Array:
     return view.by_loss(of)
 
 
-def _accuracy(view: View) -> Mapping[str, Any]:
+def _accuracy(view: View) -> dict[str, Any]:
     """How many real and fake samples (packs of them) D tells right, half of each; one that lies on it is half right."""
     above = (1 + jnp.sign(view.logits - _decision(view))) / 2
     right = jnp.mean(jnp.stack([above[0], 1 - above[1]]), axis=-1)
@@ -118,7 +118,11 @@ def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
         return -loss.disc(*((real, fake) if loss.aux else (real.logits, fake.logits)), game.hparams)
 
     value = truth.estimate(view.value)
-    metrics = {"value_batch": view.by_loss(on_batch, real, fake), "value": value.mean, "value_se": value.se}
+    metrics: dict[str, Any] = {
+        "value_batch": view.by_loss(on_batch, real, fake),
+        "value": value.mean,
+        "value_se": value.se,
+    }
     return metrics | _accuracy(view)
 
 
