@@ -301,7 +301,7 @@ def _reachable(mass: NDArray, run: _Run) -> NDArray:
     share = run.real / max(run.real.sum(), 1e-9)
     if not math.isfinite(run.num_samples):
         return np.full(len(mass), float((share > 0).sum()))
-    drawn = np.maximum(np.nan_to_num(mass) * run.num_samples, 10)
+    drawn = np.maximum(np.nan_to_num(mass) * run.num_samples, _HANDFUL)
     return (1 - (1 - np.minimum(share, 1)) ** drawn[:, None]).sum(axis=1)
 
 
@@ -514,7 +514,7 @@ def _comings(run: _Run, rules: Rules) -> tuple[NDArray, NDArray, float, str]:
         seen = _resolved(tuple(run.real.tolist()), run.num_samples, rules.mode_gone)
         if not seen.any():
             raise _NotApplied("every mode is so rare that real samples miss it at times")
-        at = run.at(defined)
+        at = run.at(np.asarray(defined))
         steps, x = run.steps[at], run.mode_mass[at][:, seen]
         low, high = rules.mode_gone * run.real[seen], rules.mode_there * run.real[seen]
         need, what = max(1, math.ceil(rules.cycle_modes * seen.sum())), "mode_mass"
@@ -551,13 +551,16 @@ def _converged(run: _Run, rules: Rules) -> Finding:
     return found._replace(detail=f"at {share:.0%} of the window's measurements, {words} {typical:.3f} at the median")
 
 
+_HANDFUL = 10
+"""Samples in modes of which nothing is told."""
+
+
 def _more_in_modes(run: _Run) -> bool:
-    """Whether ever clearly more samples were in modes than at first: a handful reaches modes by chance."""
+    """Whether ever so many samples were in modes that they tell anything: a handful reaches modes by chance."""
     (inside,) = run.where("in_modes")[1:] if "in_modes" in run.curves else (np.zeros(0),)
     if not math.isfinite(run.num_samples) or not inside.size:
         return True
-    samples = inside * run.real.sum() * run.num_samples
-    return bool(samples.max() >= samples[0] + 3 * math.sqrt(samples[0]) + 10)
+    return bool(inside.max() * run.real.sum() * run.num_samples >= _HANDFUL)
 
 
 def _never_started(run: _Run, rules: Rules) -> Finding:

@@ -374,3 +374,18 @@ def test_every_module_imports_neither_jax_nor_pyplot():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_terminal_is_told_each_verdict_and_why(results: xr.Dataset):
+    assert "verdicts:" not in facts.summary(results), "none is recorded"
+    judged = opening.derive(results)
+    lines = facts.verdict_lines(judged, 110)
+    assert lines[0] == "verdicts:"
+    assert max(map(len, lines)) <= 110
+    text = facts.summary(judged)
+    for r in range(judged.sizes["run"]):
+        assert f"run {judged['run'].values[r]}: {judged['verdict'].values[r].replace('_', ' ')}" in text
+        first = str(judged["verdict_detail"].values[r]).partition(";")[0]
+        assert first in " ".join(text.split())
+    many = opening.derive(synthetic.make(samples=0, surface=0, steps=9))
+    assert not any("run 0:" in line for line in facts.verdict_lines(many, 110)), "of many runs the counts alone"

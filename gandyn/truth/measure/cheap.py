@@ -87,7 +87,7 @@ def _decision(view: View) -> jax.Array:
     return view.by_loss(of)
 
 
-def _accuracy(view: View) -> Mapping[str, Any]:
+def _accuracy(view: View) -> dict[str, Any]:
     """How many real and fake samples (packs of them) D tells right, half of each; one that lies on it is half right."""
     above = (1 + jnp.sign(view.logits - _decision(view))) / 2
     right = jnp.mean(jnp.stack([above[0], 1 - above[1]]), axis=-1)
