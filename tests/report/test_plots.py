@@ -321,7 +321,7 @@ def assert_markers_are_whole(figure: Figure) -> None:
             if line.get_marker() in ("", "None", None, "|") or not line.get_clip_on() or not data(line).size:
                 continue
             at = line.get_transform().transform(data(line).T)
-            low, high = ax.bbox.min, ax.bbox.max
+            low, high = np.array([*ax.bbox.min]), np.array([*ax.bbox.max])
             at = at[np.isfinite(at).all(axis=1) & (at >= low - 0.01).all(axis=1) & (at <= high + 0.01).all(axis=1)]
             radius = 0.5 * (line.get_markersize() * (0.5 if line.get_marker() == "." else 1)) * figure.dpi / 72
             assert (np.minimum(at - low, high - at) >= radius - 0.5).all(), (ax.get_title("left"), line.get_marker())

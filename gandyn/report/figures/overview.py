@@ -95,7 +95,7 @@ def overview(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
                 ax.plot([low, high], [at, at], color=COLORS["run"], linewidth=2.2, solid_capstyle="butt")
                 ax.plot(value, at, "o", color=COLORS["run"], markersize=6, markeredgecolor="white", zorder=4)
             else:
-                undefined(ax, at)
+                undefined(ax, float(at))
         if metric is None:
             ax.set_xlabel("rank correlation")
         if metric is None or metric == "lag":
