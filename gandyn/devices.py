@@ -52,7 +52,9 @@ def prepare() -> None:
     try:
         devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # the latter, without a word, for a platform that is not there
-        platforms = f"JAX_PLATFORMS: got {config.jax_platforms!r}" if config.jax_platforms else "jax"
+        asked_for = {name: config.values.get(name) for name in ("jax_platforms", "jax_platform_name")}
+        given = [f"{name.upper()}: got {value!r}" for name, value in asked_for.items() if value]
+        platforms = given[0] if given else "jax"
         reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise ValueError(f"{platforms}; allowed: a platform that jax finds here, such as cpu{reason}") from None
     wanted = MIN_CPU_DEVICES if chosen else _wanted()

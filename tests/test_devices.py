@@ -81,6 +81,10 @@ def test_what_runs_already_is_said_once_with_what_to_do():
     [
         ({"JAX_NUM_CPU_DEVICES": "0"}, "JAX_NUM_CPU_DEVICES: got 0; allowed: at least 2, or unset: one a core"),
         ({"JAX_NUM_CPU_DEVICES": "-4"}, "JAX_NUM_CPU_DEVICES: got -4; allowed: at least 2"),
+        (
+            {"JAX_PLATFORM_NAME": "nonsense"},
+            "JAX_PLATFORM_NAME: got 'nonsense'; allowed: a platform that jax",
+        ),
         ({"JAX_PLATFORMS": "nonsense"}, "JAX_PLATFORMS: got 'nonsense'; allowed: a platform that jax finds here"),
         ({"JAX_PLATFORMS": "rocm"}, "JAX_PLATFORMS: got 'rocm'; allowed: a platform that jax finds here, such as cpu"),
     ],
