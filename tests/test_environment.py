@@ -20,7 +20,6 @@ import pytest
 
 import gandyn
 from gandyn import environment
-from gandyn.results import manifest as manifests
 from gandyn.sweeps import records
 
 ROOT = Path(__file__).parents[1]
@@ -99,14 +98,6 @@ def test_what_cannot_be_fixed_is_recorded(monkeypatch):
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     (line,) = records.what_changed(here)
     assert line == f"environment {found} there, {found.partition(', ')[0]} here"
-
-
-def test_a_manifest_of_before_says_nothing_of_the_environment(tmp_path):
-    group = {"name": "group-000.zarr", "size": 1, "unit": 0}
-    old = manifests.new({"versions": {}}) | {"groups": [group]}
-    del old["environment"]
-    (tmp_path / manifests.NAME).write_text(json.dumps(old))
-    assert manifests.read(tmp_path)["environment"] == ""
 
 
 def test_who_looks_for_faults_is_told_that_none_are_found_here():

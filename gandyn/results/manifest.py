@@ -185,6 +185,14 @@ def _is_part(part: Any) -> bool:
     return isinstance(part, dict) and all(isinstance(part.get(name), str) for name in _PART)
 
 
+def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a folder holds this manifest and its copy, both undamaged."""
+    try:
+        return all(_read_one(folder / name) == manifest for name in (NAME, COPY))
+    except (OSError, ValueError):
+        return False
+
+
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replaces the manifest of a folder, and before it its copy."""
     write_json(folder / COPY, manifest)

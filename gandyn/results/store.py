@@ -146,7 +146,8 @@ def mend(path: str | os.PathLike[str]) -> None:
     folder = folder_of(path, "path")
     manifest = manifests.read_as_is(folder)
     manifests.check_has_groups(folder, manifest)
-    manifests.write(folder, manifest)
+    if not manifests.is_whole(folder, manifest):
+        manifests.write(folder, manifest)
     made = [file for entry in manifest["groups"] for file in mend_static(folder / entry["name"], entry["sum"])]
     if made:
         warnings.warn(

@@ -1,5 +1,6 @@
 """What is recorded of a sweep beside the measured numbers: coordinates, constants, and how it was made."""
 
+import dataclasses
 import functools
 import importlib.metadata
 import platform
@@ -30,6 +31,17 @@ _REPLAY = ("gandyn", "jax", "jaxlib", "flax", "optax")
 """Packages whose version decides a run's bits."""
 
 
+def _run_steps(num_runs: int, steps: Sequence[int]) -> Any:
+    """The constant that says how long runs are: what lacks a part of that is a window of a run."""
+    return (("run",), np.full(num_runs, float(steps[-1])), {"units": "step"})
+
+
+def lengthened(spec: GroupSpec, steps: Sequence[int]) -> GroupSpec:
+    """The same runs, trained up to the last of these steps."""
+    constants = {**spec.constants, "run_steps": _run_steps(spec.size, steps)}
+    return dataclasses.replace(spec, steps=list(steps), constants=constants)
+
+
 def group_spec(
     group: Group, steps: Sequence[int], measure_config: MeasureConfig, origins: Sequence[str] | None = None
 ) -> GroupSpec:
@@ -52,7 +64,7 @@ def group_spec(
         real = np.stack([masses[id(setting)] for setting in settings])
         num_samples = str(CONVENTIONS[measure_config.convention].num_samples)
         constants["mode_mass_real"] = (("run", "mode"), real, {"units": "share", "num_samples": num_samples})
-    constants["run_steps"] = (("run",), np.full(len(settings), float(steps[-1])), {"units": "step"})
+    constants["run_steps"] = _run_steps(len(settings), steps)
     return GroupSpec(
         metrics=gather(measure.metrics_of),
         steps=steps,

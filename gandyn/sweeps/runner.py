@@ -296,7 +296,7 @@ def _add(
     if num_steps is not None:
         for index, group in store.reopen(folder).groups.items():
             steps = sorted({*group.spec.steps, *new.steps})
-            longer[index] = dataclasses.replace(group.spec, steps=steps)
+            longer[index] = records.lengthened(group.spec, steps)
     changes = {
         "configuration": sweep_file.text(new),
         "command": f"{manifest['command']}\n{records.command()}",

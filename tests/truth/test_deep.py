@@ -87,8 +87,8 @@ UNDEFINED = {
     ),
     "Wasserstein": (
         {"loss": "wasserstein", "penalties": ("wgan_gp",)},
-        {"value_best_deep", "value_best_deep_se", "value_best_deep_low", "lag_deep", "lag_deep_se", "lag_deep_low",
-         "duality_gap", "duality_gap_se"},
+        {"value_best_deep", "value_best_deep_se", "value_best_deep_low", "value_best_deep_high", "lag_deep",
+         "lag_deep_se", "lag_deep_low", "lag_deep_high", "duality_gap", "duality_gap_se"},
     ),
     "batch normalization": ({"gen_norm": "batch", "disc_norm": "batch", "gen_average": "ema"}, set()),
 }  # fmt: skip

@@ -20,7 +20,6 @@ from gandyn.gan.state import Players
 from gandyn.gan.step import init
 from gandyn.truth import gradients as true_gradients
 from gandyn.truth import jacobian, preimages, quality
-from gandyn.truth.derived import critic_of
 from gandyn.truth.measure.measurement import Attributes, FieldSpec, HostView, Measurement, Subject, in_the_plane
 from gandyn.truth.measure.view import View, generate, node_bits, node_uniforms, replicates, values
 from gandyn.truth.nodes import NUM_SCRAMBLES
@@ -56,8 +55,7 @@ _NUM_EXACT = 2048
 def _exactly(subject: Subject) -> bool:
     """Whether G's density is known without a bandwidth (`gandyn.truth.preimages`)."""
     config = subject.config
-    plain = config.instance_noise == "none" and not loss_of(config).aux
-    return preimages.invertible(subject.game) and plain and critic_of(loss_of(config)) is not None
+    return preimages.invertible(subject.game) and config.instance_noise == "none" and not loss_of(config).aux
 
 
 def _best_metrics(subject: Subject) -> Mapping[str, Attributes]:
