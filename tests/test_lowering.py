@@ -112,6 +112,7 @@ QUICK = ("packs, noise, path",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in CONFIGS])
+@pytest.mark.slow
 def test_training_lowers(name):
     trains(**CONFIGS[name])
 

@@ -69,8 +69,7 @@ PARTS = {
     **{f"measurement {name}": measurement for name, measurement in MEASUREMENTS.items()},
 }
 
-# This also plays; what is quick by itself is looked at alone. `make slow` has all of both.
-PLAYED = ("penalty lecam",)
+# What is quick by itself is looked at alone, too.
 ALONE = (
     *(name for name in PARTS if name.startswith(("loss ", "penalty ", "optimizer ", "network "))),
     "rule alternating", "rule extragradient", "rule replay pool", "target ring", "target checkerboard",
@@ -85,7 +84,7 @@ def checked(name: str, play: bool, without: tuple[str, ...] = ()) -> Report:
     return check(PARTS[name], player=player, play=play, without=without, **CONTEXT.get(own, {}))
 
 
-@pytest.mark.parametrize("name", [name for name in PARTS if name in ALONE and name not in PLAYED])
+@pytest.mark.parametrize("name", [name for name in PARTS if name in ALONE])
 @pytest.mark.slow
 def test_alone(name):
     # What is derived of a loss has a test of its own, and takes a second each.
@@ -94,7 +93,8 @@ def test_alone(name):
     assert not report.failures
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in PLAYED)) for n in PARTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PARTS)
 def test_in_a_game(name):
     report = checked(name, play=True)
     names = [one.name for one in report]

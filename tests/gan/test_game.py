@@ -518,6 +518,7 @@ class TestPenaltiesInTraining:
             means = 0.6 * means + 0.4 * np.array([real.mean(), fake.mean()])
         assert np.abs(means).min() > 1e-3
 
+    @pytest.mark.slow
     def test_lazy_is_taken_at_every_third_step(self):
         """And then three times as strong: of D that stands still, against R1 itself."""
         rates = {"lr_gen": 0.0, "lr_disc": 0.0}

@@ -157,7 +157,7 @@ class TestAgainstAPlainLoop:
         return gen, disc, gen_opt, disc_opt, gen_opt.init(gen), disc_opt.init(disc)
 
     @pytest.mark.parametrize("disc_steps", [1, 3])
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_alternating(self, disc_steps):
         config = dataclasses.replace(SMALL, disc_steps=disc_steps)
         draw, disc_loss, gen_loss = plain(SMALL)

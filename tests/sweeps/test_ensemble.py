@@ -105,6 +105,7 @@ class TestOneRunABlock:
         assert len(first_leaves) == MANY
         assert not any(same(reference()[seed][:2], start[seed][:2]) for seed in start)
 
+    @pytest.mark.slow
     def test_again(self):
         assert_same(Many(SMALL, list(range(MANY))).advance(STEPS).bits(), reference())
 
@@ -125,7 +126,7 @@ class TestOneRunABlock:
         assert_same(Many(SMALL, order).advance(STEPS).bits(), reference())
 
     @pytest.mark.parametrize("num_devices", [1, 2])
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_devices_and_padding(self, num_devices):
         # Three runs on two devices: padded to four.
         assert_same(Many(SMALL, [40, 2, 21], num_devices=num_devices).advance(STEPS).bits(), reference())
@@ -204,6 +205,7 @@ def test_measuring_what_is_remembered(fields):
 
 
 class TestMeasuring:
+    @pytest.mark.slow
     def test_changes_nothing_in_training_and_agrees_at_common_steps(self):
         often, seldom, never = (Many(SMALL, [0, 1, 2, 3]) for _ in range(3))
         found = [often.advance(10).measure() for _ in range(100)]

@@ -430,6 +430,7 @@ def test_commands_that_train_with_the_parts_of_a_file(copy, file, capsys):
     assert {(entry["kind"], entry["name"]) for entry in manifest.read(copy)["parts"]} == NAMES
 
 
+@pytest.mark.slow
 def test_an_extended_sweep_is_the_larger_one(copy, mine, tmp_path):
     longer = gandyn.extend(copy, num_steps=8, using=[mine], progress=False)
     want = gandyn.run_sweep(sweep_of(mine, num_steps=8), progress=False)

@@ -122,6 +122,7 @@ def test_recorded_configuration_reproduces_the_results(results, tmp_path):
         np.testing.assert_array_equal(again[name], results[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_diverged_run_is_flagged_and_its_neighbours_are_not():
     rates = [gandyn.HParams(lr_disc=1e-3), gandyn.HParams(lr_disc=1e30)]
     config = gandyn.Config(gen_width=8, disc_width=8, batch_size=16, disc_optimizer="sgd", gen_optimizer="sgd")

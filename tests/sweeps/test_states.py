@@ -86,7 +86,7 @@ def trained(folder: Path, run: int, step: int) -> State:
 
 
 @pytest.mark.parametrize("step", [None, 10, 8, 5, 0])
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_a_state_is_that_of_the_run_to_the_bit(whole, step):
     """Kept at the end; at other steps, measured or not, trained again."""
     found = gandyn.load_states(whole, 2, step)

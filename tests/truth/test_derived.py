@@ -81,6 +81,7 @@ class TestBuiltIn:
         assert given.source == "given"
 
     @SETTING
+    @pytest.mark.slow
     def test_numbers(self, name, numbers):
         given, derived = both(name, numbers)
         assert derived.equilibrium == pytest.approx(given.equilibrium, abs=1e-5)
@@ -90,12 +91,13 @@ class TestBuiltIn:
 
     @SETTING
     @pytest.mark.parametrize("packing", [1, 2])
-    @pytest.mark.quick(8)
+    @pytest.mark.slow
     def test_mode_card(self, name, numbers, packing):
         given, derived = both(name, numbers)
         np.testing.assert_allclose(derived.of_modes(5, packing), given.of_modes(5, packing), rtol=1e-4, atol=1e-5)
 
     @SETTING
+    @pytest.mark.slow
     def test_sound(self, name, numbers):
         given, derived = both(name, numbers)
         found = {
@@ -214,6 +216,7 @@ def test_known_values_of_gaussians():
 
 
 class TestTraced:
+    @pytest.mark.slow
     def test_numbers_are_traced_and_vmapped(self):
         loss, log_ratio = bare("minimax"), jnp.linspace(-8, 8, 501)
         shares, traces = jnp.asarray([0.0, 0.05, 0.3]), []

@@ -154,7 +154,7 @@ def of_net(config: Config) -> tuple[Game, State, Gradients]:
     ],
     ids=["small", "nets", "nets, R1", "minibatches"],
 )
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_gradients_against_brute_force(config):
     """4,000 minibatches know signal and noise to 1.5 % a sigma; beside it the estimates' own standard error."""
     game, state, found = of_net(config)

@@ -176,7 +176,7 @@ class TestClasses:
         ("f_js", {}),
     ],
 )
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_best_value_of_every_formula(loss, numbers):
     """Against quadrature in one dimension, d = 1."""
     game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss), HParams(**numbers))

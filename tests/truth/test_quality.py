@@ -596,7 +596,7 @@ class TestSensitivity:
         assert list(q.MODE_STATS) == [f"mode_{name}" for name in q.ModeStats._fields]
 
     @pytest.mark.parametrize("name", EXPECTED)
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_moves_the_documented_way(self, name):
         real, changes = figures()
         got = [TABLE["arrow"](value, real[name]) or "." for value in changes[name]]

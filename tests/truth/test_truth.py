@@ -268,6 +268,7 @@ class TestMeasureEndToEnd:
         assert got["jsd"] <= jsd + 3 * got["jsd_se"]
         assert got["finite"] == 1
 
+    @pytest.mark.slow
     def test_an_optimal_discriminator_has_no_lag(self):
         """Over seeds: mostly D is chosen, and what is chosen in its place is not better."""
         lags = np.array([measured_by(gaussian_state(0.5, seed))["lag"] for seed in range(8)])
@@ -413,6 +414,7 @@ class TestDensity:
         assert float(jnp.sum(blurred(density).values)) * float(density.cell) ** 2 == pytest.approx(inside, rel=1e-5)
         assert float(jnp.min(density.values)) >= 0
 
+    @pytest.mark.slow
     def test_binning_keeps_the_mean(self):
         x = self.points()
         density = binned(x, self.RING, truth.grid_cells(self.RING, 0.5), 0.5)
