@@ -85,11 +85,11 @@ def replay(
     start = None if origin is None else Start(store.read_start(writer, index) or {}, list(origin)).of(position)
     spec = records.group_spec(alone, dense, sweep_.measured, None if start is None else start.origins)
     spec.constants["run_steps"][1][:] = schedule.steps[-1]  # a window of a run is no run
-    if out == folder:
-        raise ValueError(f"out: got {out}, which is what is replayed; allowed: another folder")
     if out is not None:
         locks.refuse_held(out)
         store.check_output(out, overwrite)
+    if out is not None and out.resolve() == folder.resolve():
+        raise ValueError(f"out: got {out}, which is what is replayed; allowed: another folder")
     arrays = None if start is None else start.arrays
     with contextlib.nullcontext() if out is None else locks.writer(out, records.command()):
         new = store.create(out, [spec], _texts(manifest), overwrite, None if arrays is None else {0: arrays})
