@@ -59,14 +59,16 @@ def group_spec(
     for name, (dims, _, attrs) in of_runs[0]["constants"].items():
         values = np.stack([np.asarray(one["constants"][name][1], np.float64) for one in of_runs])
         constants[name] = (("run", *dims), values, attrs)
-    if {"modes"} <= gather(measure.metrics_of).keys():
-        masses = {key: _real_mass(setting, measure_config) for key, setting in distinct.items()}
-        real = np.stack([masses[id(setting)] for setting in settings])
+    metrics = gather(measure.metrics_of)
+    if "modes" in metrics:
+        of_targets = {id(setting.target): setting for setting in settings}  # settings mostly share theirs
+        masses = {key: _real_mass(setting, measure_config) for key, setting in of_targets.items()}
+        real = np.stack([masses[id(setting.target)] for setting in settings])
         num_samples = str(CONVENTIONS[measure_config.convention].num_samples)
         constants["mode_mass_real"] = (("run", "mode"), real, {"units": "share", "num_samples": num_samples})
     constants["run_steps"] = _run_steps(len(settings), steps)
     return GroupSpec(
-        metrics=gather(measure.metrics_of),
+        metrics=metrics,
         steps=steps,
         coords={"seed": [seed for _, seed in group.runs], "recipe": [s.recipe for s in settings]} | coords,
         constants=constants,
