@@ -5,6 +5,9 @@ Shapes: R runs, S steps. A run that diverged stays in the statistics. What it co
 how many.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -86,6 +89,42 @@ def final(results: xr.Dataset, metric: str) -> NDArray:
     last = last_step(results)
     at_last = np.take_along_axis(values(results, metric), np.maximum(last, 0)[:, None], axis=1)[:, 0]
     return np.where(last >= 0, at_last, _NAN)
+
+
+class Verdict(NamedTuple):
+    """What happened to a run, as it is recorded: texts from a folder, to be made printable.
+
+    Attributes:
+      run: its number.
+      verdict: its name.
+      step: when; NaN where at no step.
+      reason: what the rule saw.
+      fragile: what the verdict would be, were the run measured more rarely; "" where the same.
+    """
+
+    run: int
+    verdict: str
+    step: float
+    reason: str
+    fragile: str
+
+
+def verdicts(results: xr.Dataset) -> list[Verdict]:
+    """One a run, in order; empty where the results have none."""
+    if "verdict" not in results:
+        return []
+
+    def read(name: str, kind: Callable[[Any], Any], default: Any) -> list[Any]:
+        return [kind(x) for x in results[name].values] if name in results else [default] * results.sizes["run"]
+
+    columns = (
+        read("run", int, 0),
+        read("verdict", str, ""),
+        read("verdict_step", float, _NAN),
+        read("verdict_detail", str, ""),
+        read("verdict_fragile", str, ""),
+    )
+    return [Verdict(*row) for row in zip(*columns, strict=True)]
 
 
 def _flag(results: xr.Dataset, name: str) -> NDArray:

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,31 +94,25 @@ def verdict_lines(results: xr.Dataset, width: int = 110) -> list[str]:
 
     Marked: * what would read otherwise, were the run measured more rarely.
     """
-    if "verdict" not in results:
+    told = reading.verdicts(results)
+    if not told:
         return []
-    text = lambda name, r: printable(str(results[name].values[r])) if name in results else ""  # noqa: E731
-    verdict = [text("verdict", r).replace("_", " ") for r in range(results.sizes["run"])]
-    fragile = [bool(text("verdict_fragile", r)) for r in range(len(verdict))]
+    worded = [printable(one.verdict).replace("_", " ") for one in told]
     lines = ["verdicts:"]
     for recipe in reading.recipes(results):
         runs = reading.runs_of(results, recipe)
-        counts = {name: sum(verdict[r] == name for r in runs) for name in dict.fromkeys(verdict[r] for r in runs)}
-        told = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
-        marked = sum(fragile[r] for r in runs)
-        lines.append(f"  {printable(recipe)}: {told}" + (f" ({marked} of them fragile *)" if marked else ""))
-    if len(verdict) <= MOST_RUNS:
+        counts = Counter(worded[r] for r in runs).most_common()
+        marked = sum(bool(told[r].fragile) for r in runs)
+        listed = ", ".join(f"{n} {name}" for name, n in counts)
+        lines.append(f"  {printable(recipe)}: {listed}" + (f" ({marked} of them fragile *)" if marked else ""))
+    if len(told) <= MOST_RUNS:
         lines.append("")
-        for r, name in enumerate(verdict):
-            step = float(results["verdict_step"].values[r]) if "verdict_step" in results else np.nan
-            when = f", step {step:,.0f}" if np.isfinite(step) else ""
-            why = "; ".join(
-                filter(
-                    None, (text("verdict_detail", r), text("verdict_fragile", r) and "* " + text("verdict_fragile", r))
-                )
-            )
-            line = f"run {int(results['run'].values[r])}: {name}{'*' if fragile[r] else ''}{when}: {why}"
+        for one, name in zip(told, worded, strict=True):
+            when = f", step {one.step:,.0f}" if np.isfinite(one.step) else ""
+            why = "; ".join(filter(None, (one.reason, one.fragile and "* " + one.fragile)))
+            line = f"run {one.run}: {name}{'*' if one.fragile else ''}{when}: {printable(why)}"
             lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="      ")
-    if any(fragile):
+    if any(one.fragile for one in told):
         lines.append("* fragile: after it, what the verdict would be, were the run measured more rarely")
     return lines
 
@@ -144,22 +139,8 @@ def as_data(results: xr.Dataset) -> dict[str, Any]:
             | {"real": _defined(row.real), "failed": _defined(row.failed)}
             for row in rows
         ],
-        "verdicts": _verdicts(results),
+        "verdicts": [one._asdict() | _defined({"step": one.step}) for one in reading.verdicts(results)],
     }
-
-
-def _verdicts(results: xr.Dataset) -> list[dict[str, Any]]:
-    """What happened to each run, with its reason; empty where no verdicts are known."""
-    if "verdict" not in results:
-        return []
-    parts = {"verdict": "verdict", "reason": "verdict_detail", "fragile": "verdict_fragile"}
-    texts = {key: results[name].values for key, name in parts.items() if name in results}
-    steps = results["verdict_step"].values if "verdict_step" in results else np.full(results.sizes["run"], np.nan)
-    return [
-        {"run": int(run), "step": float(steps[r]) if np.isfinite(steps[r]) else None}
-        | {key: str(values[r]) for key, values in texts.items()}
-        for r, run in enumerate(results["run"].values)
-    ]
 
 
 def _entry(entry: tables.Entry) -> dict[str, Any]:

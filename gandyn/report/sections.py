@@ -330,12 +330,11 @@ MAX_REASONS = 200
 
 def verdicts(results: xr.Dataset) -> dict[str, Any] | None:
     """How many runs of each recipe had which verdict, and the rules; None for results without verdicts."""
-    if "verdict" not in results:
+    told = reading.verdicts(results)
+    if not told:
         return None
-    found = np.array([str(v) for v in results["verdict"].values], object)
+    found = np.array([one.verdict for one in told], object)
     names = [v for v in dict.fromkeys([*plots.VERDICT_MARKS, *found]) if (found == v).any()]
-    text = lambda name, r: printable(str(results[name].values[r])) if name in results else ""  # noqa: E731
-    fragile = np.array([text("verdict_fragile", r) for r in range(found.size)], object)
     rows = []
     for recipe in reading.recipes(results):
         runs = reading.runs_of(results, recipe)
@@ -343,16 +342,15 @@ def verdicts(results: xr.Dataset) -> dict[str, Any] | None:
         shares = [intervals.share_interval(n, runs.size) for n in counts]
         texts = [tables.format_interval(share, tables.COLUMNS["all_modes"]) for share in shares]
         cells = list(zip(counts, texts, strict=True))
-        marked = int((fragile[runs] != "").sum())
+        marked = sum(bool(told[r].fragile) for r in runs)
         rows.append({"recipe": printable(recipe), "runs": runs.size, "cells": cells, "fragile": marked})
+    worded = lambda name: printable(name).replace("_", " ")  # noqa: E731
     reasons = []
-    for r in range(min(found.size, MAX_REASONS)):
-        told = [text(name, r) for name in ("verdict_detail", "verdict_fragile")]
-        run = f"run {int(results['run'].values[r])}: {printable(found[r]).replace('_', ' ')}"
-        reasons.append((run, told[0] + (f" (fragile: {told[1]})" if told[1] else "")))
+    for one in told[:MAX_REASONS]:
+        fragile = f" (fragile: {printable(one.fragile)})" if one.fragile else ""
+        reasons.append((f"run {one.run}: {worded(one.verdict)}", printable(one.reason) + fragile))
     rules = _verdict_rules(results)
     ordered = [name for name in dict.fromkeys([*names, *rules]) if name in rules]
-    worded = lambda name: printable(name).replace("_", " ")  # noqa: E731
     return {
         "names": [worded(name) for name in names],
         "rows": rows,

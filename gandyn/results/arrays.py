@@ -165,7 +165,7 @@ def _static_files(path: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     attributes: Any = {}
     with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        found["zarr.json"] = _small(path / "zarr.json")
+        found["zarr.json"] = _limited(path / "zarr.json", MOST_JSON_BYTES)
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             attributes = json.loads(found["zarr.json"])["attributes"]
             attributes = {name: list(attributes[name]) for name in ("fields", "constants")}
@@ -178,19 +178,14 @@ def _static_files(path: Path) -> dict[str, bytes]:
             files += [file for file in (path / name).iterdir() if name in constants and _CHUNK.fullmatch(file.name)]
         for file in files:
             with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-                found[f"{name}/{file.name}"] = _small(file) if file.name == "zarr.json" else _limited(file)
+                most = MOST_JSON_BYTES if file.name == "zarr.json" else _MOST_FILE_BYTES
+                found[f"{name}/{file.name}"] = _limited(file, most)
     return found
 
 
-def _small(file: Path) -> bytes:
-    if file.stat().st_size > MOST_JSON_BYTES:
-        raise ValueError(f"{file} has more than {MOST_JSON_BYTES} bytes")
-    return file.read_bytes()
-
-
-def _limited(file: Path) -> bytes:
-    if file.stat().st_size > _MOST_FILE_BYTES:
-        raise ValueError(f"{file} has more than {_MOST_FILE_BYTES} bytes")
+def _limited(file: Path, most: int) -> bytes:
+    if file.stat().st_size > most:
+        raise ValueError(f"{file} has more than {most} bytes")
     return file.read_bytes()
 
 
@@ -210,7 +205,7 @@ def _write_copy(path: Path, files: Mapping[str, bytes]) -> None:
 def _read_copy(path: Path, total: int) -> dict[str, bytes] | None:
     """The copy of what never changes; None where it is not the one that the manifest speaks of."""
     try:
-        content = io.BytesIO(_limited(copy_of(path)))
+        content = io.BytesIO(_limited(copy_of(path), _MOST_FILE_BYTES))
         with zipfile.ZipFile(content) as zipped:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in zipped.infolist()):
                 return None  # nothing of ours: it could be of any size
@@ -223,15 +218,19 @@ def _read_copy(path: Path, total: int) -> dict[str, bytes] | None:
     return files if _static_sum(files) == total else None
 
 
+def _changed(path: Path, there: Mapping[str, bytes], kept: Mapping[str, bytes] | None) -> dict[Path, bytes]:
+    """Files, of those that never change, that are not as in their copy -> what they should be. Raises for no copy."""
+    if kept is None:
+        raise Damaged(f"{path} is damaged, or of another run, and so is its copy, {copy_of(path).name}")
+    return {path / name: content for name, content in kept.items() if there.get(name) != content}
+
+
 def _check_static(path: Path, total: int) -> None:
     """Raises Damaged, with the names of the files, where what never changes has."""
     there = _static_files(path)
     if _static_sum(there) == total:
         return
-    kept = _read_copy(path, total)
-    if kept is None:
-        raise Damaged(f"{path} is damaged, or of another run, and so is its copy, {copy_of(path).name}")
-    culprits = [str(path / name) for name, content in kept.items() if there.get(name) != content]
+    culprits = map(str, _changed(path, there, _read_copy(path, total)))
     raise Damaged(f"{', '.join(culprits) or path} is damaged, gone, or of another run: gandyn resume makes it again")
 
 
@@ -248,12 +247,10 @@ def mend_static(path: Path, total: int) -> list[str]:
         if kept is None:
             _write_copy(path, there)
         return [] if kept is not None else [str(copy_of(path))]
-    if kept is None:
-        raise Damaged(f"{path} is damaged, or of another run, and so is its copy, {copy_of(path).name}")
-    culprits = [path / name for name, content in kept.items() if there.get(name) != content]
-    for file in culprits:
+    culprits = _changed(path, there, kept)
+    for file, content in culprits.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, kept[file.relative_to(path).as_posix()])
+        write_bytes(file, content)
     return list(map(str, culprits))
 
 

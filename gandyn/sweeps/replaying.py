@@ -88,8 +88,8 @@ def replay(
     if out is not None:
         locks.refuse_held(out)
         store.check_output(out, overwrite)
-    if out is not None and out.resolve() == folder.resolve():
-        raise ValueError(f"out: got {out}, which is what is replayed; allowed: another folder")
+        if out.resolve() == folder.resolve():
+            raise ValueError(f"out: got {out}, which is what is replayed; allowed: another folder")
     arrays = None if start is None else start.arrays
     with contextlib.nullcontext() if out is None else locks.writer(out, records.command()):
         new = store.create(out, [spec], _texts(manifest), overwrite, None if arrays is None else {0: arrays})

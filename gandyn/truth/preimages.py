@@ -122,23 +122,29 @@ def _of_label(game: Game, gen: Any, points: np.ndarray, label: Any, own: np.ndar
 # ---- latents
 
 
+def _reach(game: Game) -> float:
+    """The largest coordinate of a latent; of a Gaussian one, that of the mesh."""
+    if game.config.prior == "truncated":
+        return float(game.hparams.truncation)
+    return 1.0 if game.config.prior == "uniform" else REACH
+
+
 def _axis(game: Game) -> np.ndarray:
     """Coordinates of the mesh's vertices along each axis, (n,)."""
-    config = game.config
-    reach = {"gaussian": REACH, "uniform": 1.0, "truncated": 0.0}[config.prior]
-    return np.linspace(-1, 1, MESH) * (reach or float(game.hparams.truncation))
+    return np.linspace(-1, 1, MESH) * _reach(game)
 
 
 def _masses(game: Game, latents: np.ndarray, log_det: np.ndarray) -> np.ndarray:
     """Prior density over |det| at latents (S, 2): (S,); infinite where a sheet has no width."""
-    outermost = np.abs(latents).max(axis=1, initial=0)
-    if game.config.prior == "uniform":
-        log_prior = np.where(outermost <= 1, -2 * math.log(2), -np.inf)
+    prior, reach = game.config.prior, _reach(game)
+    if prior == "uniform":
+        log_prior = np.full(len(latents), -2 * math.log(2))
     else:
         log_prior = -0.5 * np.sum(latents**2, axis=1) - math.log(2 * math.pi)
-    if game.config.prior == "truncated":
-        reach = float(game.hparams.truncation)
-        log_prior = np.where(outermost <= reach, log_prior - 2 * math.log(math.erf(reach / math.sqrt(2))), -np.inf)
+    if prior == "truncated":
+        log_prior -= 2 * math.log(math.erf(reach / math.sqrt(2)))
+    if prior != "gaussian":
+        log_prior[np.abs(latents).max(axis=1, initial=0) > reach] = -np.inf
     with np.errstate(over="ignore"):
         return np.exp(log_prior - np.real(log_det))
 
@@ -146,7 +152,7 @@ def _masses(game: Game, latents: np.ndarray, log_det: np.ndarray) -> np.ndarray:
 def _mesh(game: Game, gen: Any, label: Any, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The triangles of the mesh, in latents and as G sends them: (T, 3, 2) each."""
     latents = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
-    chunks = [_images(game, gen, label, chunk) for chunk in _padded(latents.reshape(-1, 2))]
+    chunks = [np.asarray(_generated(game, gen, chunk, label)) for chunk in _padded(latents.reshape(-1, 2))]
     images = np.concatenate(chunks)[: latents.size // 2].reshape(latents.shape).astype(float)
     return _triangles(latents), _triangles(images)
 
@@ -163,10 +169,6 @@ def _padded(*arrays: np.ndarray) -> Iterator[Any]:
         parts = [np.asarray(array[first : first + _CHUNK], np.float32) for array in arrays]
         parts = [np.pad(part, ((0, _CHUNK - len(part)), (0, 0))) for part in parts]
         yield parts[0] if len(parts) == 1 else parts
-
-
-def _images(game: Game, gen: Any, label: Any, latents: np.ndarray) -> np.ndarray:
-    return np.asarray(_generated(game, gen, latents, label))
 
 
 @jax.jit

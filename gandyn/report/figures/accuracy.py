@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from gandyn.analysis import intervals, reading
 from gandyn.report.figures.style import (
@@ -16,10 +15,12 @@ from gandyn.report.figures.style import (
     count,
     draw_line,
     draws,
+    keep_panels,
     need,
     plain,
     set_title,
     until_failure,
+    whole_ticks,
 )
 
 _LINES: dict[str, tuple[str, str, Any]] = {
@@ -65,13 +66,8 @@ def accuracy(results: xr.Dataset, recipe: str | Sequence[str] | None = None) -> 
         set_title(ax, plain(name, 28), [count(runs.size) if known else "D has no decision threshold"])
         ax.set(ylim=(-0.04, 1.04))
         ax.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    for ax in axes.flat[len(names) :]:
-        ax.remove()
-    for column in range(columns):
-        lowest = axes.flat[[i for i in range(len(names)) if i % columns == column][-1]]
-        lowest.set_xlabel("generator updates")
-        lowest.tick_params(axis="x", labelbottom=True)
+        ax.xaxis.set_major_locator(whole_ticks(4))
+    keep_panels(axes, len(names), "generator updates")
     for ax in axes[:, 0]:
         ax.set_ylabel("told right")
     handles = [

@@ -16,6 +16,7 @@ from gandyn.report.figures.style import (
     count,
     draw_line,
     draws,
+    keep_panels,
     limits_of_modes,
     metric_label,
     plain,
@@ -70,13 +71,7 @@ def curves(results: xr.Dataset, metric: str, recipe: str | Sequence[str] | None 
         set_title(ax, plain(name, 28), [", ".join(notes)], width=44)
         ax.set_ylim(bottom, top)
         ax.xaxis.set_major_locator(whole_ticks(5))
-    for ax in axes.flat[len(names) :]:
-        ax.remove()
-    for column in range(columns):
-        # The lowest panel of a column need not be in the last row.
-        lowest = axes.flat[[i for i in range(len(names)) if i % columns == column][-1]]
-        lowest.set_xlabel("generator updates")
-        lowest.tick_params(axis="x", labelbottom=True)
+    keep_panels(axes, len(names), "generator updates")
     figure.supylabel(metric_label(results, metric), fontsize=9)
     handles = [
         Line2D([], [], color=COLORS["run"], label="median over runs"),

@@ -18,6 +18,7 @@ from gandyn.report.figures.style import (
     aside,
     count,
     draws,
+    keep_panels,
     metric_label,
     plain,
     robust_limits,
@@ -139,13 +140,7 @@ def distributions(results: xr.Dataset, metric: str = "modes", recipe: str | Sequ
         ticks = [t for t in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, top) if 0 <= t <= 1.06 * top]
         ax.set_yticks(ticks, [f"{100 * t:g} %" for t in ticks])
         ax.xaxis.set_major_locator(whole_ticks(9) if whole else MaxNLocator(9))
-    for ax in axes.flat[len(names) :]:
-        ax.remove()
-    for column in range(columns):
-        # The lowest panel of a column need not be in the last row.
-        lowest = axes.flat[[i for i in range(len(names)) if i % columns == column][-1]]
-        lowest.set_xlabel(f"{metric_label(results, metric)}, at the end")
-        lowest.tick_params(axis="x", labelbottom=True)
+    keep_panels(axes, len(names), f"{metric_label(results, metric)}, at the end")
     for ax in axes[:, 0]:
         ax.set_ylabel("share of runs")
     handles = [

@@ -144,6 +144,17 @@ def limits_of_modes(total: float) -> tuple[float, float]:
     return -0.05 * total, 1.05 * total
 
 
+def keep_panels(axes: NDArray, used: int, xlabel: str) -> None:
+    """Removes the panels (rows, columns) behind the first ``used``, and labels the lowest one left of each column."""
+    for ax in axes.flat[used:]:
+        ax.remove()
+    for column in range(axes.shape[1]):
+        # It need not be in the last row.
+        lowest = axes.flat[[i for i in range(used) if i % axes.shape[1] == column][-1]]
+        lowest.set_xlabel(xlabel)
+        lowest.tick_params(axis="x", labelbottom=True)
+
+
 def undefined(ax: Axes, y: float, color: str = "#222222") -> None:
     """The word for an estimate that is not defined, away from the lines of the axis: a dash on one reads as a value."""
     at = ax.get_yaxis_transform()

@@ -3,7 +3,7 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -73,11 +73,11 @@ def _best_metrics(subject: Subject) -> Mapping[str, Attributes]:
     return metrics | _VALUE_DEEP
 
 
-def _responses(view_of: Callable[[jax.Array], jax.Array], ratios: jax.Array) -> dict[str, jax.Array]:
-    """Replicates (M,) of the best values that candidates for log p/q (A, 2, M, N, m), of plain samples, lead to."""
+def _responses(best: jax.Array, ratios: jax.Array) -> dict[str, jax.Array]:
+    """Replicates (M,) of the best value, and of what candidates for log p/q (A, 2, M, N, m), of plain samples, give."""
     # V = 2 JSD - log 4; V = 2 TV - 2; V = -1/2 integral of pq / (p + q), and 2 - 4 of that.
     return {
-        "value_best_deep": view_of(ratios),
+        "value_best_deep": best,
         "jsd_deep": replicates("f_js", ratios) / 2,
         "tv": 1 + replicates("hinge", ratios) / 2,
         "triangular": 2 + 8 * replicates("least_squares", ratios),
@@ -87,7 +87,7 @@ def _responses(view_of: Callable[[jax.Array], jax.Array], ratios: jax.Array) -> 
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
     """D's best response, and the divergences; where G's density can be had exactly, what the host needs for that."""
     value = truth.estimate(view.value)
-    bounds = _responses(lambda ratios: view.best, view.clean_log_ratios)
+    bounds = _responses(view.best, view.clean_log_ratios)
     bounds["lag_deep"] = view.best - view.values[-1]  # of nodes that both share
     found = _estimated(value_deep=value, **{name: truth.estimate(x) for name, x in bounds.items()})
     found["lag_deep"] = found["value_best_deep"] - value.mean
@@ -159,12 +159,8 @@ def _exact_values(
 ) -> dict[str, jax.Array]:
     """Replicates (M,) of what log ratios (2, M, N, m) lead to, and of the lag of D's outputs (2, M, N)."""
     both = None if labels is None else jnp.stack([labels, labels])
-
-    def best(ratios: jax.Array) -> jax.Array:
-        return values(loss, numbers, (logits, both, None), jnp.sum(ratios, axis=-1))
-
-    found = _responses(lambda ratios: best(ratios)[0], ratios[None])
-    return found | {"lag_deep": found["value_best_deep"] - best(ratios[None])[-1]}
+    best, played = values(loss, numbers, (logits, both, None), jnp.sum(ratios[None], axis=-1))
+    return _responses(best, ratios[None]) | {"lag_deep": best - played}
 
 
 _GAP_METRICS: dict[str, Attributes] = (
