@@ -25,12 +25,9 @@ from gandyn.truth.measure import MeasureConfig
 DISTANCES = (0.5, 1.0, 2.0, 3.0, 4.0)
 SHOWN = ("minimax", "hinge", "least_squares")
 SETTINGS = {
-    "the defaults: two blurs of 0.35 std, 2^12 nodes, 8 x 512": MeasureConfig(),
-    "one blur of 0.5 std, 2^15 nodes, 8 x 1,024": MeasureConfig(
-        bandwidth=0.5, num_blurs=1, num_density_nodes=2**15, num_nodes=1024
-    ),
-    "two blurs of 0.2 std, 2^17 nodes, 8 x 4,096, as in deep measurements": MeasureConfig(
-        bandwidth=0.2, num_density_nodes=2**17, num_nodes=4096
+    "the defaults: 2^12 kernels, 8 x 128 nodes": MeasureConfig(),
+    "2^13 kernels, 8 x 2,048 nodes, as in deep measurements": MeasureConfig(
+        num_density_nodes=2**13, num_nodes=4096, num_response_nodes=2048
     ),
 }
 TARGET = targets.mixture([[0.0, 0.0]], 1.0)
@@ -59,7 +56,7 @@ def affine(matrix: ArrayLike, offset: ArrayLike) -> dict:
 def errors(options: MeasureConfig, num_keys: int) -> np.ndarray:
     """Measured minus exact, (distance, `SHOWN` and the JSD, key)."""
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(jnp.arange(num_keys, dtype=jnp.uint32))
-    plan = measure.plan_of(options, TARGET, deep=False)
+    plan = measure.plan_of(options, deep=False)
     games = {name: make_game(TARGET, dataclasses.replace(PLAYERS, loss=name)) for name in SHOWN}
     one = games["minimax"]
     start, bits = init(one, keys[0]), jax.tree.map(jnp.asarray, measure.bits_of(plan, one))

@@ -1,4 +1,4 @@
-"""What measuring costs beside training, and what the binned density costs beside the pairwise one.
+"""What measuring costs beside training.
 
 Every number is a median of turns taken one after the other in one process, so that what else the machine does hits all
 alike. Prints Markdown.
@@ -11,16 +11,12 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from gandyn import truth
 from gandyn.gan import targets
 from gandyn.gan.config import Config
 from gandyn.gan.game import make_game
 from gandyn.sweeps import ensemble
 from gandyn.truth import measure
-from gandyn.truth.density import INTERPOLATION_VARIANCE
 from gandyn.truth.measure import MeasureConfig, Past
 
 TARGET = targets.ring()
@@ -51,7 +47,7 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
     game = make_game(TARGET, Config(gen_width=width, disc_width=width))
 
     def ensemble_of(options: MeasureConfig) -> ensemble.Ensemble:
-        often, in_depth = (measure.plan_of(options, TARGET, deep) for deep in (False, True))
+        often, in_depth = (measure.plan_of(options, deep) for deep in (False, True))
         return ensemble.make_ensemble(game.config, often, num_runs, in_depth=in_depth)
 
     many = ensemble_of(MeasureConfig())
@@ -90,34 +86,6 @@ def costs(width: int, num_runs: int, repeats: int, deep: bool) -> None:
         print(f"| deep: transport, on the host | {1e3 * (time.perf_counter() - start) / num_runs:.1f} | - |")
 
 
-def densities(repeats: int) -> None:
-    """Print the binned blurred density beside the pairwise sum of kernels: the same numbers, and the time."""
-    points = TARGET.sample(jax.random.key(0, impl="threefry2x32"), 2**15)
-    x = TARGET.sample(jax.random.key(1, impl="threefry2x32"), 2**13)
-    size = truth.grid_cells(TARGET, 0.5)
-    std = 0.5 * 0.02
-
-    def pairwise(x: jax.Array) -> jax.Array:
-        def rows(x: jax.Array) -> jax.Array:
-            squared = (x[:, None, 0] - points[None, :, 0]) ** 2 + (x[:, None, 1] - points[None, :, 1]) ** 2
-            return jnp.mean(jnp.exp(-0.5 * squared / variance), axis=1) / (2 * jnp.pi * variance)
-
-        return jax.lax.map(rows, x.reshape(-1, 32, 2)).ravel()
-
-    binned = jax.jit(lambda points, x: truth.bin_linearly(points, TARGET, size, 0.5).blur()(x))
-    cell = float(truth.bin_linearly(points, TARGET, size, 0.5).cell)
-    variance = std**2 + INTERPOLATION_VARIANCE * cell**2
-    pairwise = jax.jit(pairwise)
-    a, b = np.asarray(binned(points, x)), np.asarray(pairwise(x))
-    found = turns({"binned": lambda: binned(points, x), "pairwise": lambda: pairwise(x)}, repeats)
-    slow, fast = 1e3 * found["pairwise"], 1e3 * found["binned"]
-    print("\ndensity of 2^15 points, blurred by half a std, at 2^13 points:")
-    print(f"pairwise {slow:.0f} ms, binned {fast:.1f} ms ({slow / fast:.0f} times as fast);")
-    print(
-        f"largest difference {np.abs(a - b).max() / b.max():.1e} of the peak, median {np.median(np.abs(a / b - 1)):.1e}"
-    )
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,7 +96,6 @@ def main() -> None:
     options = parser.parse_args()
     for width in options.widths:
         costs(width, options.num_runs, options.repeats, options.deep)
-    densities(options.repeats)
     print(f"\npeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

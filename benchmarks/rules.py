@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="turns of each rule, one after the other")
     options = parser.parse_args()
     target, measured = gandyn.targets.ring(), gandyn.MeasureConfig(measurements=(), deep=())
-    often = measure.plan_of(measured, target, deep=False)
+    often = measure.plan_of(measured, deep=False)
     num_runs = 2 * len(jax.local_devices())
     training = {}
     for label, fields in RULES.items():

@@ -177,7 +177,7 @@ class Training:
     def __init__(self, width: int, num_runs: int, hparams: Sequence[HParams] | None = None) -> None:
         target = targets.ring()
         config = Config(gen_width=width, disc_width=width)
-        self.plan = measure.plan_of(MeasureConfig(), target, deep=False)
+        self.plan = measure.plan_of(MeasureConfig(), deep=False)
         self.ensemble = ensemble.make_ensemble(config, self.plan, num_runs)
         games = [make_game(target, config, one) for one in hparams or [HParams()] * num_runs]
         self.game = games[0]
@@ -529,7 +529,7 @@ from gandyn.gan.game import make_game
 from gandyn.sweeps import ensemble
 from gandyn.truth import measure
 game = make_game(gandyn.targets.ring(), gandyn.Config(gen_width={MAIN_WIDTH}, disc_width={MAIN_WIDTH}))
-plan = measure.plan_of(gandyn.MeasureConfig(), game.target, deep=False)
+plan = measure.plan_of(gandyn.MeasureConfig(), deep=False)
 many = ensemble.make_ensemble(game.config, plan, {FIXED_RUNS})
 runs = many.place(ensemble.stack_runs([game] * {FIXED_RUNS}, range({FIXED_RUNS})))
 jax.block_until_ready(many.advance(many.init(runs), runs, 1))

@@ -43,7 +43,7 @@ def devices() -> tuple[Any, ...]:
 
 def placed(config: Config, target: Any) -> tuple[ensemble.Ensemble, ensemble.Runs]:
     games = [make_game(target, config)] * BLOCK
-    plan = plan_of(MeasureConfig(measurements=(), **MEASURE), target, deep=False)
+    plan = plan_of(MeasureConfig(measurements=(), **MEASURE), deep=False)
     many = ensemble.make_ensemble(config, plan, BLOCK, block_size=BLOCK, devices=devices())
     return many, many.place(ensemble.stack_runs(games, range(BLOCK)))
 
@@ -125,7 +125,7 @@ def test_training_on_every_target_lowers(name):
 def test_what_is_measured_often_lowers():
     options = MeasureConfig(keep_samples=8, keep_surface=4, **MEASURE)
     target = targets.ring(4)
-    measures(plan_of(options, target, deep=False), Config(gen_average="ema", **SMALL), target)
+    measures(plan_of(options, deep=False), Config(gen_average="ema", **SMALL), target)
 
 
 QUICKLY_MEASURED = ("transport",)
@@ -137,7 +137,7 @@ QUICKLY_MEASURED = ("transport",)
 def test_every_measurement_lowers(name):
     target = targets.ring(4)
     options = MeasureConfig(measurements=(), deep=(name,), **MEASURE)
-    measures(plan_of(options, target, deep=True), Config(disc_norm="spectral", **SMALL), target)
+    measures(plan_of(options, deep=True), Config(disc_norm="spectral", **SMALL), target)
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_measuring_under_instance_noise_lowers(target):
     """Blurred densities: full covariances are factorized anew there."""
     options = MeasureConfig(measurements=(), deep=("best_response_deep", "quality"), **MEASURE)
     config = Config(instance_noise="constant", **SMALL)
-    measures(plan_of(options, target, deep=True), config, target)
+    measures(plan_of(options, deep=True), config, target)
 
 
 @pytest.mark.slow
@@ -154,4 +154,4 @@ def test_measuring_classes_and_packs_lowers():
     target = targets.ring(4)
     options = MeasureConfig(measurements=(), deep=("best_response_deep", "gap", "gradients", "spectrum"), **MEASURE)
     for fields in ({"num_classes": 2}, {"packing": 2}):
-        measures(plan_of(options, target, deep=True), Config(**fields, **SMALL), target)
+        measures(plan_of(options, deep=True), Config(**fields, **SMALL), target)

@@ -135,6 +135,19 @@ class Game:
             uniform = low + (1 - 2 * low) * uniform
         return ndtri(uniform)
 
+    def log_prior(self, latents: jax.Array) -> jax.Array:
+        """Log density of the prior at latents (N, Z): (N,)."""
+        size = self.config.latent_dim
+        if self.config.prior == "uniform":
+            inside = jnp.max(jnp.abs(latents), axis=-1) <= 1
+            return jnp.where(inside, -size * jnp.log(2.0), -jnp.inf)
+        log_prior = -jnp.sum(latents**2, axis=-1) / 2 - size * jnp.log(2 * jnp.pi) / 2
+        if self.config.prior == "truncated":
+            reach = jnp.asarray(self.hparams.truncation)
+            log_prior -= size * jnp.log(1 - 2 * ndtr(-reach))
+            log_prior = jnp.where(jnp.max(jnp.abs(latents), axis=-1) <= reach, log_prior, -jnp.inf)
+        return log_prior
+
     @property
     def pair_coordinates(self) -> int:
         """Uniforms that make one pair: of the data, the latent (Z), and instance noise on both where there is any."""

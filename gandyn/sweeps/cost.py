@@ -14,7 +14,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -94,9 +94,7 @@ class _Kinds:
         for name in ("often", "deep") if measure_config is not None else ():
             if name == "deep" and not measure_config.deep:  # pyright: ignore[reportOptionalMemberAccess]
                 continue
-            plan = measure.plan_of(measure_config, target, name == "deep")  # pyright: ignore[reportArgumentType]
-            point[name] = plan._replace(grid_sizes=())
-            point |= {f"{name} grid {i}": cells for i, cells in enumerate(plan.grid_sizes)}
+            point[name] = measure.plan_of(measure_config, name == "deep")  # pyright: ignore[reportArgumentType]
         return point
 
     def game(self, point: interpolation.Point) -> Game:
@@ -106,10 +104,6 @@ class _Kinds:
             raise ValueError("target: none of this size")
         fields: dict[str, Any] = {name: point[name] for name in _DEFAULT}
         return make_game(self._targets[kind], Config(**fields))
-
-    def plan(self, name: str, point: Any) -> measure.Plan:
-        """What measures a point, "often" or "deep"."""
-        return point[name]._replace(grid_sizes=tuple(point[key] for key in point if key.startswith(f"{name} grid")))
 
 
 def _trace_state(kinds: _Kinds, point: interpolation.Point) -> Trace:
@@ -127,7 +121,7 @@ def _trace_step(kinds: _Kinds, point: interpolation.Point) -> Trace:
 
 
 def _trace_measure(kinds: _Kinds, name: str, point: interpolation.Point) -> Trace:
-    game, plan = kinds.game(point), kinds.plan(name, point)
+    game, plan = kinds.game(point), cast(measure.Plan, point[name])
     program, recorded = _measure_program(plan, game, _init_program(game)[1])
     found, subject = tracing.of(program), Subject(game, plan.options)
     on_host = sum(one.host_seconds(subject) for one in plan.measurements if one.host and one.applies(subject))

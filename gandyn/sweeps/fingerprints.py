@@ -214,7 +214,7 @@ def _of_measurement(one: Measurement) -> list[Any]:
     options = MeasureConfig(
         measurements=(), deep=(one,), num_deep_nodes=16, num_deep_density_nodes=16, num_transport=16
     )
-    plan = measure.plan_of(options, game.target, deep=True)
+    plan = measure.plan_of(options, deep=True)
     state = jax.eval_shape(init, game, _key())
     past = measure.Past(state.params, state.params)
     bits: Any = tuple(map(jnp.asarray, measure.bits_of(plan, game)))

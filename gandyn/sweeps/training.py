@@ -59,8 +59,8 @@ class Schedule(NamedTuple):
 
 def plans(measure_config: MeasureConfig, target: Target) -> tuple[measure.Plan, measure.Plan | None]:
     """What is measured often, and in depth (None where nothing is): what a target fixes of the measuring programs."""
-    deep = measure.plan_of(measure_config, target, deep=True) if measure_config.deep else None
-    return measure.plan_of(measure_config, target, deep=False), deep
+    deep = measure.plan_of(measure_config, deep=True) if measure_config.deep else None
+    return measure.plan_of(measure_config, deep=False), deep
 
 
 def identity(group: Group) -> str:

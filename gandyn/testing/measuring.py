@@ -20,7 +20,6 @@ _SMALL: dict[str, Any] = {
     "num_density_nodes": 16,
     "num_deep_nodes": 16,
     "num_deep_density_nodes": 16,
-    "deep_bandwidths": (0.4,),
     "num_transport": 16,
     "num_quality": 16,
     "num_gradients": 2,
@@ -34,8 +33,7 @@ class _Moment:
     def __init__(self, context: Context, *measurements: Measurement) -> None:
         self.game = context.game()
         options = MeasureConfig(measurements=(), deep=(), **_SMALL)
-        blank = measure.plan_of(options, self.game.target, deep=True)
-        self.plan = Plan(measurements, options, True, blank.grid_sizes)
+        self.plan = Plan(measurements, options, True)
 
     @property
     def subject(self) -> Subject:

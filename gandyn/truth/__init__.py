@@ -3,33 +3,34 @@
 Of D by the density ratio, of G by a search over the plane; exact transport, and what a critic knows of it.
 """
 
-from gandyn.truth.best_response import best_value, cross_fitted, log_ratios
-from gandyn.truth.density import GridDensity, bin_linearly, grid_cells
+from gandyn.truth.best_response import RESOLUTION, Bounded, bounded, cross_fitted, log_ratios
 from gandyn.truth.derived import LossTruth, critic_of, truth_of
 from gandyn.truth.duality import Extremes, Worst, duality_gap, extremes, worst_value
 from gandyn.truth.lipschitz import critic_w1
 from gandyn.truth.lipschitz import lower as lipschitz_lower
 from gandyn.truth.lipschitz import upper as lipschitz_upper
 from gandyn.truth.nodes import sobol_bits, uniforms
+from gandyn.truth.pushforward import Kernels, kernels
 from gandyn.truth.transport import w1, w1_bounds, w1_estimate, w1_extrapolated, w1_floor
 from gandyn.truth.value import T_975, Estimate, estimate, value
 
 __all__ = [
+    "RESOLUTION",
     "T_975",
+    "Bounded",
     "Estimate",
     "Extremes",
-    "GridDensity",
+    "Kernels",
     "LossTruth",
     "Worst",
-    "best_value",
-    "bin_linearly",
+    "bounded",
     "critic_of",
     "critic_w1",
     "cross_fitted",
     "duality_gap",
     "estimate",
     "extremes",
-    "grid_cells",
+    "kernels",
     "lipschitz_lower",
     "lipschitz_upper",
     "log_ratios",

@@ -1,68 +1,95 @@
-"""The best response: a certified lower bound of max_D V.
+"""The best response: what max_D V is, from below and nearly.
 
-The log ratio of the target's density to the generator's (`density`) gives, by each loss's formula, a critic that is
-nearly optimal. Any critic gives a lower bound of max_D V; so every candidate is evaluated in the true V on fresh
-nodes, and the best is kept.
+The log ratio of the target's density to the generator's (`pushforward`) gives, by each loss's formula, a critic that is
+nearly optimal. Any critic gives a lower bound of max_D V.
 
-Shapes: A candidates, M scrambles, N nodes in each.
+Shapes: A candidates, M scrambles, N points.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from gandyn.gan.game import Game
 from gandyn.gan.targets import Target
-from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE, GridDensity, bin_linearly
-from gandyn.truth.value import Estimate, estimate
+from gandyn.truth import pushforward
+from gandyn.truth.pushforward import Kernels
+from gandyn.truth.value import T_975, estimate
+
+RESOLUTION = 0.75
+"""Of `bounded`: with it the upper end was above the truth in 119 of 120 measurements of sixty trained GANs."""
 
 
 def log_ratios(
-    x: jax.Array, points: jax.Array, target: Target, size: int, bandwidth: float, num_blurs: int
+    game: Game,
+    target: Target,
+    kernels: Kernels,
+    own: Kernels | None,
+    real: jax.Array,
+    fake: jax.Array,
+    pilot: tuple[jax.Array, jax.Array],
+    noise: jax.Array,
 ) -> jax.Array:
-    """Candidates for log p/q, in nats, at x (N, 2): (A, N), A = 2 * num_blurs, or num_blurs of a target without blur.
+    """log p/q, in nats, at real and at fake points (N, 2) each: (A, 2, N).
 
-    q is the density of `points`, blurred 1 ... num_blurs times (Gaussian blurs compose: k of them have k times the
-    variance of one). Half of the candidates take p as it is; the other half blur p alike and extrapolate the ratio to
-    no blur by the polynomial through the first k = 1 ... num_blurs of them: a blur's error is a power series in its
-    variance, of which that cancels the first k - 1 terms (Richardson's extrapolation). What binning and look-up blur
-    counts as part of it. A target that cannot be blurred exactly (it has no method `blur`) has the first half alone.
+    The first candidate is a function of the point, and so its critic's V a lower bound of max_D V. The second, where it
+    is known on which of G's sheets a sample lies (`own`), is what is known at each sample: exact on its sheet, by
+    kernels on others. With its own sheet exact, what is left of a kernel's error is of how it blurs, and half the width
+    is best; of a point on no known sheet, kernels of that width still overlap.
 
     Args:
-      x: where.
-      points: (N', 2), nodes pushed through G; not those that the candidates will be evaluated on.
+      game: whose prior the latents have.
       target: p.
-      size: cells along each side of the grid, from `grid_cells` with the same bandwidth.
-      bandwidth: std of one blur in units of the target's scale.
-      num_blurs: how many blurs.
-
-    Clipped at +-log(N'): no ratio further out can be told from that many points, and the bound limits what a
-    wrong one can cost.
+      kernels: of q.
+      own: G at the fake points; None where latents have more or fewer than two coordinates, or noise is added.
+      real: where, of p.
+      fake: where, of q.
+      pilot: real and fake samples (P, 2), by which the kernels' width is chosen.
+      noise: (), variance of instance noise on both.
     """
-    density = bin_linearly(points, target, size, bandwidth)
-    bound = jnp.log(float(points.shape[0]))
-    # Where no node is near, and off the grid, q is taken for one node's mass spread over the whole grid. (Near zero
-    # instead, it would make a target's far tail look real wherever G's samples leave the box.)
-    floor = 1 / (points.shape[0] * (size * density.cell) ** 2)
-    log_p = target.log_prob(x)
+    across = pushforward.Across((pushforward.FLOOR * target.scale()) ** 2, noise)
+    width = pushforward.best_width(kernels, across, target, *pilot)
+    points, latents = jnp.concatenate([real, fake]), None
+    if own is not None:
+        width = width / 2
+        latents = jnp.concatenate([jnp.full_like(own.latents, jnp.inf), own.latents])
+    every, others = pushforward.log_densities(kernels, width, across, points, latents)
+    log_q = [every]
+    if own is not None:
+        of_fake = jnp.logaddexp(others[len(real) :], pushforward.log_own(game, own))
+        log_q.append(jnp.concatenate([every[: len(real)], of_fake]))
+    log_p = target.log_prob(points)
+    return jnp.stack([pushforward.log_ratio(log_p, one, kernels, target) for one in log_q]).reshape(-1, 2, len(real))
 
-    blur = getattr(target, "blur", None)
 
-    def blurred(density: GridDensity, variance: jax.Array) -> tuple[GridDensity, tuple[jax.Array, ...]]:
-        density = density.blur()
-        log_q = jnp.log(jnp.maximum(density(x), floor))
-        logs = [log_p] if blur is None else [log_p, blur(density.cell * jnp.sqrt(variance)).log_prob(x)]
-        return density, tuple(one - log_q for one in logs)
+class Bounded(NamedTuple):
+    """An estimate in its interval: four scalars.
 
-    variances = CELLS_PER_BLUR**2 * np.arange(1, num_blurs + 1) + INTERPOLATION_VARIANCE  # of q, in cells squared
-    _, (unblurred, *alike) = jax.lax.scan(blurred, density, jnp.asarray(variances, x.dtype))
-    if not alike:
-        return jnp.clip(unblurred, -bound, bound)
-    # Row k - 1 weighs the values at the first k variances to the value at 0 of the polynomial through them.
-    weights = np.zeros((num_blurs, num_blurs))
-    for k in range(1, num_blurs + 1):
-        weights[k - 1, :k] = np.linalg.inv(np.vander(variances[:k], increasing=True))[0]
-    extrapolated = jnp.asarray(weights, x.dtype) @ alike[0]
-    return jnp.clip(jnp.concatenate([unblurred, extrapolated]), -bound, bound)
+    Attributes:
+      mean, se: and standard error over scrambles.
+      low, high: of the 95 % interval.
+    """
+
+    mean: jax.Array
+    se: jax.Array
+    low: jax.Array
+    high: jax.Array
+
+
+def bounded(best: jax.Array, bound: jax.Array, resolution: float = RESOLUTION) -> Bounded:
+    """What replicates (M,) of an estimate and of a lower bound of one number, max_D V or a divergence, say about it.
+
+    Args:
+      best: replicates of the estimate.
+      bound: of the bound, on the same nodes.
+      resolution: by how much the number may exceed the estimate, beside sampling, in units of by how much the estimate
+        exceeds the bound, which is what the known sheets resolve and the kernels do not.
+    """
+    mean, se = estimate(best)
+    below, below_se = estimate(bound)
+    spread = resolution * jnp.maximum(mean - below, 0)
+    return Bounded(mean, se, jnp.minimum(below - T_975 * below_se, mean), mean + T_975 * se + spread)
 
 
 def cross_fitted(values: jax.Array) -> jax.Array:
@@ -79,8 +106,3 @@ def cross_fitted(values: jax.Array) -> jax.Array:
     # argmax takes a NaN for the largest: what is undefined stays so.
     chosen = [first[jnp.argmax(jnp.mean(second, axis=1))], second[jnp.argmax(jnp.mean(first, axis=1))]]
     return jnp.concatenate(chosen)
-
-
-def best_value(values: jax.Array) -> Estimate:
-    """The largest V over candidate critics (A, M), `cross_fitted`, with its standard error."""
-    return estimate(cross_fitted(values))

@@ -1,4 +1,4 @@
-"""The generator's density without a bandwidth: a change of variables over all latents that G sends to a point.
+"""The generator's density without a kernel: a change of variables over all latents that G sends to a point.
 
 Where a latent has as many coordinates as a sample, q(x) is the sum over the preimages z of x of prior(z) / |det dG/dz|.
 A trained G folds the latents many times into sheets far thinner than any kernel, and the largest error of a density

@@ -131,9 +131,9 @@ def test_flags_win_over_the_file(small, planned, tmp_path):
     assert made.num_steps == 4
     assert [setting.recipe for setting in made.settings] == ["hinge", "r1"]
     assert {setting.hparams.lr_gen for setting in made.settings} == {0.01}
-    cli.main(["run", str(small), "--deep-bandwidths", "0.5", "1", "--measurements", "value", "--deep-every=2"])
+    cli.main(["run", str(small), "--num-response-nodes", "64", "--measurements", "value", "--deep-every=2"])
     assert str(planned[1][1]) == "elsewhere"
-    assert planned[1][0].measure_config.deep_bandwidths == (0.5, 1.0)
+    assert planned[1][0].measure_config.num_response_nodes == 64
     assert planned[1][0].measure_config.measurements == ("value",)
     assert planned[1][0].deep_every == 2
 

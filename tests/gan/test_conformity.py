@@ -39,7 +39,7 @@ def conforms(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     """Three runs: init, three steps, a measurement; then other numbers through the same programs, without compiling."""
     rates = [1e-3, 2e-3, 5e-3]
     devices = jax.local_devices()[:1]
-    plan = plan_of(MEASURE, RING, deep=False)
+    plan = plan_of(MEASURE, deep=False)
     many = ensemble.make_ensemble(config, plan, 3, devices=devices)
 
     def train(factor: int, num_steps: int) -> tuple[ensemble.Runs, State, list[str]]:
@@ -58,11 +58,13 @@ def conforms(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     measured = many.trim(many.measure(states, runs).metrics)
     metrics = dict(zip(metrics_of(plan, make_game(RING, config)), measured.T, strict=True))
     np.testing.assert_array_equal(metrics["finite"], 1)
+    known = truth_of(loss_of(config))
+    absent = {"value_best": known.critic is None, "lag": known.critic is None, "accuracy": np.isnan(known.decision)}
     for name, values in metrics.items():
-        if name.startswith(("value_best", "lag")):
-            assert np.isnan(values).all() == (truth_of(loss_of(config)).critic is None), name
-        else:
-            assert np.isfinite(values).all(), name
+        # What D itself might best do is known whatever the loss.
+        which = "" if name.startswith("accuracy_best") else name.removesuffix("_se")
+        nan = next((nan for kind, nan in absent.items() if which.startswith(kind)), False)
+        assert np.isnan(values).all() if nan else np.isfinite(values).all(), name
     kernels = many.trim(jax.tree.leaves(states.params.gen)[-1])
     assert len(np.unique(kernels.reshape(3, -1), axis=0)) == 3
     assert train(2, 2)[2] == []

@@ -208,14 +208,12 @@ def test_no_backend_is_started():
     code = """
 import jax, numpy as np
 from gandyn.gan import targets
-from gandyn import truth
 made = [make() for make in targets.TARGETS.values()]
 made += [targets.mixture([[0, 0]], covariances=np.eye(2)), targets.from_samples(np.zeros((9, 2)), 0.1)]
 made += [targets.from_image(np.eye(3))]  # from_log_prob evaluates a function, and prepares the devices for it
 for target in made:
     targets.check(target), targets.to_record(target), targets.fields_of(target), target.box(), target.scale()
     assert all(type(leaf) is np.ndarray and leaf.dtype == np.float32 for leaf in jax.tree.leaves(target))
-    truth.grid_cells(target, 0.5)
 jax.config.update("jax_num_cpu_devices", 3)  # refused once a backend runs
 assert len(jax.devices("cpu")) == 3
 """

@@ -92,7 +92,7 @@ def by_run(folder: Path) -> dict:
 
 RING = gandyn.targets.ring(num_modes=4)
 DEEP = measure.metrics_of(
-    measure.plan_of(gandyn.MeasureConfig(deep=("gap", "transport", "path")), RING, deep=True),
+    measure.plan_of(gandyn.MeasureConfig(deep=("gap", "transport", "path")), deep=True),
     make_game(RING, gandyn.Config()),
 )
 

@@ -170,7 +170,7 @@ def test_numbers_on_disk() -> None:
     one = setting(gen_width=16, disc_width=16)
     (work,) = cost.works([one], measure_config)
     for counts, deep in ((work.often, False), (work.deep, True)):
-        plan = measure.plan_of(measure_config, RING, deep=deep)
+        plan = measure.plan_of(measure_config, deep=deep)
         fields = measure.fields_of(plan, one.game).values()
         expected = len(measure.metrics_of(plan, one.game)) + sum(math.prod(field.shape) for field in fields)
         assert counts["recorded"] == expected
@@ -232,8 +232,7 @@ def test_seconds_of_steps_and_measurements() -> None:
         measured = ALL if label in ("reference", "wide") else LITTLE
         (work,) = cost.works([one], measured)
         often, deep = (
-            measure.plan_of(measured, RING, deep=d) if d in (False, bool(measured.deep)) else None
-            for d in (False, True)
+            measure.plan_of(measured, deep=d) if d in (False, bool(measured.deep)) else None for d in (False, True)
         )
         assert often is not None
         many = ensemble.make_ensemble(one.config, often, 2, in_depth=deep)

@@ -22,7 +22,7 @@ SHALLOW = dataclasses.replace(SMALL, gen_depth=1, disc_depth=1)  # quicker to co
 LARGE = Config(gen_width=128, disc_width=128, batch_size=256)
 RING = targets.ring(num_modes=8, radius=1.0, std=0.1)
 MEASURE = MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=8, keep_surface=4)
-PLAN = plan_of(MEASURE, RING, deep=False)
+PLAN = plan_of(MEASURE, deep=False)
 STEPS = 200
 MANY = 64
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")

@@ -35,7 +35,7 @@ def in_haste():
 TINY = gandyn.Config(gen_width=8, disc_width=8, batch_size=16)
 FAST = gandyn.MeasureConfig(num_nodes=64, num_density_nodes=1024, keep_samples=7, keep_surface=5)
 RING = gandyn.targets.ring(num_modes=4, std=0.1)
-METRICS = metrics_of(plan_of(FAST, RING, deep=False), make_game(RING, TINY))
+METRICS = metrics_of(plan_of(FAST, deep=False), make_game(RING, TINY))
 
 
 def run(**given):

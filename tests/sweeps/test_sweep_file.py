@@ -70,7 +70,7 @@ CORPUS = [
     HEAD + HEAD_OF_MEASURE + '[target]\ntarget = "mixture"\nmeans = [0.0, 1.0, 2.5, -1.0]\nstds = [0.1, 0.2]\n'
     "weights = [1, 3]\n[config]\nnum_classes = 2\n[product]\nweights = [[1, 2], [2, 1]]\n",
     HEAD + 'deep_every = 4\n[target]\ntarget = "random"\nlayout_seed = 3\nnum_modes = 4\nstd = 0.1\n' + HEAD_OF_MEASURE
-    + 'measurements = ["value"]\ndeep = ["best_response_deep", "path"]\ndeep_bandwidths = [0.4, 0.8]\n'
+    + 'measurements = ["value"]\ndeep = ["best_response_deep", "path"]\nnum_deep_response_nodes = 64\n'
     "num_deep_nodes = 64\nnum_transport = 64\nnum_deep_density_nodes = 1024\nkeep_samples = 10\nkeep_surface = 4\n",
 ]  # fmt: skip
 
@@ -396,8 +396,7 @@ class TestOverrides:
         ("lr_gen = 1e39", "lr_gen: got 1e+39; allowed: at least 0, at most 1e+38, finite"),
         ("beta2_gen = 0.99999999", "beta2_gen: got 0.99999999; allowed: at least 0, at most 0.99999994, finite"),
         ("eps_gen = 1e-60", "eps_gen: got 1e-60; allowed: at least 1e-30"),
-        ("bandwidth = 5e-324", "bandwidth: got 5e-324; allowed: at least 0.001, at most 1000, finite"),
-        ("num_blurs = 9", "num_blurs: got 9; allowed: at most 8"),
+        ("num_response_nodes = 1", "num_response_nodes: got 1; allowed: a whole number of at least 2"),
         ("weights = [true, true, 1, 1, 1, 1, 1, 1]", "weights: got [True, True, 1, 1, 1, 1, 1, 1]; allowed: numbers"),
     ],
 )
@@ -499,7 +498,7 @@ class TestText:
             Setting(label, mixtures[i % 5], Config(**TINY, top_k=i % 2 == 0), HParams(**numbers[i % 3]))
             for i, label in enumerate(HOSTILE)
         ]
-        measured = MeasureConfig(deep=("path",), deep_bandwidths=(1 / 3, 0.5), keep_samples=3)
+        measured = MeasureConfig(deep=("path",), keep_samples=3)
         old = Sweep(settings, [5, 0, 1, 2, 2**32 - 1], 7, 2, 4, measured, "\x7f\n\"'🦜")
         new = sweep_file.parse(sweep_file.text(old))
         assert bits(new) == bits(old)

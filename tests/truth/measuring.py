@@ -66,7 +66,7 @@ def measured(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics and fields, those of the host among them. In depth without a past: the state is its own."""
     past = Past(state.params, state.params) if deep and past is None else past
-    plan, game = measure.plan_of(options, game.target, deep), traced(game)
+    plan, game = measure.plan_of(options, deep), traced(game)
     found = program(plan, compiler)(
         measure.program_game(plan, game),
         measure.program_state(plan, state),

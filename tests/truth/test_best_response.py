@@ -28,7 +28,7 @@ def test_best_value_is_not_below_what_training_the_discriminator_alone_reaches()
     D as it is, and two freshly drawn ones. Both the cheap bound and the deep one, less 0.01, in 95 % of the GANs.
     """
     options, target = MeasureConfig(deep=("best_response_deep",)), targets.ring()
-    often, in_depth = (measure.plan_of(options, target, deep) for deep in (False, True))
+    often, in_depth = (measure.plan_of(options, deep) for deep in (False, True))
     margins: dict[str, list[float]] = {"cheap": [], "deep": []}
     for loss in LOSSES:
         config = Config(loss=loss, gen_width=64, disc_width=64, batch_size=128)

@@ -20,7 +20,7 @@ from gandyn.truth.value import T_975
 RING = targets.ring(std=0.1)
 SMALL = Config(gen_width=8, gen_depth=1, disc_width=8, disc_depth=1, batch_size=16)
 QUICK = MeasureConfig(
-    num_nodes=64, num_density_nodes=1024, num_deep_nodes=64, num_deep_density_nodes=1024, deep_bandwidths=(0.4, 0.8),
+    num_nodes=64, num_density_nodes=1024, num_deep_nodes=64, num_deep_density_nodes=1024,
     num_transport=32, num_quality=64, num_gradients=2,
 )  # fmt: skip
 
@@ -202,8 +202,7 @@ def test_spectrum_is_recorded():
             lambda: gandyn.run(RING, deep_every=100, measure_config=MeasureConfig(deep=())),
             "deep_every: got 100; allowed where `deep` names nothing to measure: 0",
         ),
-        (lambda: MeasureConfig(deep_bandwidths=()), "deep_bandwidths: got ()"),
-        (lambda: MeasureConfig(deep_bandwidths=(0.5, 0.0)), "deep_bandwidths: got 0.0; allowed: above 0"),
+        (lambda: MeasureConfig(num_response_nodes=100), "num_response_nodes: got 100; allowed: a power of two"),
         (lambda: gandyn.run(RING, measure_every=100, deep_every=150), "deep_every: got 150; allowed: a multiple of"),
         (lambda: gandyn.run(RING, deep_every=-1), "deep_every: got -1"),
     ],

@@ -208,7 +208,7 @@ class TestGap:
         """12 GANs after 0, 100 and 1,000 steps; the best response as `measure` finds it."""
         target = targets.ring()
         game = make_game(target, Config(loss=loss, gen_width=32, disc_width=32, batch_size=64))
-        plan = measure.plan_of(MeasureConfig(num_nodes=512), target, deep=False)
+        plan = measure.plan_of(MeasureConfig(num_nodes=512), deep=False)
         many = ensemble.make_ensemble(game.config, plan, 12)
         placed = many.place(ensemble.stack_runs([game] * 12, range(12)))
         real = target.transform(

@@ -20,7 +20,7 @@ VALID = MeasureConfig(measurements=("valid_jsd", "coverage"), deep=(), conventio
 
 def test_by_default_they_are_not_taken():
     for deep in (False, True):
-        names = {one.name for one in measure.plan_of(MeasureConfig(), NORMAL, deep).measurements}
+        names = {one.name for one in measure.plan_of(MeasureConfig(), deep).measurements}
         assert not names & {"valid_jsd", "log_likelihood"}
 
 
@@ -64,7 +64,7 @@ class TestLogLikelihood:
     )
     def test_it_does_not_apply(self, target, fields):
         game = make_game(target, dataclasses.replace(AFFINE, **fields))
-        names = measure.metrics_of(measure.plan_of(LIKELIHOOD, target, False), game)
+        names = measure.metrics_of(measure.plan_of(LIKELIHOOD, False), game)
         assert not [name for name in names if "likelihood" in name]
 
 
@@ -128,5 +128,5 @@ class TestValidJsd:
 
     def test_it_needs_modes(self):
         target = targets.mixture([[0, 0], [0.1, 0]], 0.1, groups=())
-        names = measure.metrics_of(measure.plan_of(VALID, target, False), make_game(target, AFFINE))
+        names = measure.metrics_of(measure.plan_of(VALID, False), make_game(target, AFFINE))
         assert "valid_jsd" not in names

@@ -27,7 +27,7 @@ from gandyn.truth.measure import FieldSpec, HostView, MeasureConfig, Measurement
 RING = targets.ring(std=0.1)
 SMALL = Config(gen_width=8, gen_depth=1, disc_width=8, disc_depth=1, batch_size=16)
 QUICK = MeasureConfig(
-    num_nodes=64, num_density_nodes=1024, num_deep_nodes=64, num_deep_density_nodes=1024, deep_bandwidths=(0.4,),
+    num_nodes=64, num_density_nodes=1024, num_deep_nodes=64, num_deep_density_nodes=1024,
     num_transport=32, num_quality=64, num_gradients=2,
 )  # fmt: skip
 IN_DATA = {"long_name": "spread of G's samples", "units": "data"}
@@ -91,7 +91,7 @@ class TestTaking:
         assert fields["sorted"][-1] <= metrics["width"]
 
     def test_axes_and_marks(self):
-        plan = measure.plan_of(of(SPREAD, False), NORMAL, False)
+        plan = measure.plan_of(of(SPREAD, False), False)
         assert measure.axes_of(plan, self.GAME) == {"draw": [0, 1, 2]}
         found = measure.metrics_of(plan, self.GAME)
         assert found["spread"] == {**IN_DATA, "measurement": "spread"}  # who brought it
@@ -262,7 +262,7 @@ def test_two_that_record_one_metric_are_refused_before_anything_runs(often, deep
 
 
 def recorded(target: Any, deep: bool) -> set[str]:
-    return set(measure.metrics_of(measure.plan_of(MeasureConfig(), target, deep), make_game(target, AFFINE)))
+    return set(measure.metrics_of(measure.plan_of(MeasureConfig(), deep), make_game(target, AFFINE)))
 
 
 def test_without_modes_there_is_no_coverage():
@@ -366,7 +366,7 @@ SHARING = {"networks": 1, "objectives": 5, "all": len(GAMES)}
 def test_programs_are_shared_as_far_as_is_read(reads):
     """One for all where networks alone are read; one a loss, penalty or schedule where objectives are; else each."""
     options = dataclasses.replace(QUICK, measurements=(counting(reads),))
-    plan, before = measure.plan_of(options, NORMAL, False), len(TRACES)
+    plan, before = measure.plan_of(options, False), len(TRACES)
     take = haste.jit(functools.partial(measure.measure, plan))
 
     def run(game: Game, state: State, seen: list[float]) -> None:

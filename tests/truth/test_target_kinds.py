@@ -1,6 +1,5 @@
 """The density on a grid, and the best response, for every kind of target: with blur, without, with full covariances."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -10,8 +9,11 @@ import pytest
 
 from gandyn import truth
 from gandyn.gan import targets
+from gandyn.gan.config import Config
+from gandyn.gan.game import make_game
 
 SIGMA = 5
+SIZES = 4096, 4096, 64
 COVARIANCE = np.array([[0.25, 0.12], [0.12, 0.1]])
 KINDS: dict[str, Any] = {
     "ring": targets.ring(8, 1.0, 0.1),
@@ -22,106 +24,43 @@ KINDS: dict[str, Any] = {
     "samples": targets.from_samples(np.random.default_rng(0).normal(size=(60, 2)), 0.2),
 }
 
-log_ratios = jax.jit(truth.log_ratios, static_argnums=(3, 4, 5))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Bare:
-    """A target that has what is asked of every one and no more."""
-
-    inner: Any
-    event_shape = (2,)
-
-    @property
-    def num_uniforms(self):
-        return self.inner.num_uniforms
-
-    def transform(self, uniform):
-        return self.inner.transform(uniform)
-
-    def sample(self, key, num):
-        return self.inner.sample(key, num)
-
-    def log_prob(self, x):
-        return self.inner.log_prob(x)
-
-    def box(self):
-        return self.inner.box()
-
-    def scale(self):
-        return self.inner.scale()
-
-
-def nodes(target: Any) -> tuple[jax.Array, jax.Array]:
-    """Points of the target moved by 0.1 along both axes, and where to ask for the ratio: of both."""
-    draw = jax.jit(lambda target, key: target.sample(key, 8192))
-    moved = draw(target, jax.random.key(0)) + 0.1
-    return moved, jnp.concatenate([draw(target, jax.random.key(1))[:2048], moved[:2048]])
-
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.quick(2)
-def test_grid_holds_the_box_at_the_scale(name):
-    target = KINDS[name]
-    size = truth.grid_cells(target, 0.5)
-    assert size % 64 == 0
-    want = 2 * float(target.box()[1]) / (0.5 * float(target.scale()) / 2)
-    assert want <= size - 1 < want + 65
-    density = jax.jit(truth.bin_linearly, static_argnums=(2, 3))(jnp.zeros((4, 2)), target, size, 0.5)
-    assert float(density.cell) == pytest.approx(0.25 * float(target.scale()), rel=1e-5)
+def test_a_gaussian_generator_against_every_kind(name):
+    """2 JSD(p, q) - log 4: the truth by both log densities on independent points.
 
-
-@pytest.mark.parametrize("name", ["ring", "covariances", "checkerboard"])
-@pytest.mark.slow
-def test_a_target_without_blur_has_the_unblurred_candidates(name):
-    target = KINDS[name]
-    size = truth.grid_cells(target, 0.5, most=512)
-    moved, x = nodes(target)
-    every = log_ratios(x, moved, target, size, 0.5, 3)
-    assert every.shape == (6, 4096)
-    assert np.all(np.isfinite(every))
-    bare = log_ratios(x, moved, Bare(target), size, 0.5, 3)
-    assert bare.shape == (3, 4096)
-    np.testing.assert_allclose(bare, every[:3], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.quick(2)
-def test_each_candidate_bounds_a_divergence_from_below(name):
-    """2 JSD(p, q) - log 4 for q = p moved by 0.1: the truth by its own log densities, on points that are independent.
-
-    No candidate's V is above it by more than five standard errors, and the best is within a tenth of a nat below.
+    The first candidate's V is above it by no more than five standard errors; the second's is within 0.05 of it, which
+    is 0.025 of the JSD.
     """
     target = KINDS[name]
-    log_prob = jax.jit(lambda target, x: target.log_prob(x))
-    draw = jax.jit(lambda target, key: target.sample(key, 20_000))
-    moved = draw(target, jax.random.key(0)) + 0.1
-    real, fake = draw(target, jax.random.key(1)), draw(target, jax.random.key(2)) + 0.1
+    matrix, shift = jnp.asarray([[0.8, 0.3], [0.0, 0.4]], jnp.float32), jnp.asarray([0.3, -0.1], jnp.float32)
+    game = make_game(target, Config(gen_depth=0, disc_depth=0))
 
-    def terms(at_real, at_fake):
-        """log sigmoid(r) at real points and log sigmoid(-r) at fakes: V is the sum of their means."""
-        return [-np.logaddexp(0, -np.asarray(at_real, np.float64)), -np.logaddexp(0, np.asarray(at_fake, np.float64))]
+    @jax.jit
+    def at(target, key):
+        generate = lambda z: z @ matrix + shift[None]  # noqa: E731
+        uniforms = [
+            jax.random.uniform(one, (size, 2), minval=1e-7) for one, size in zip(jax.random.split(key, 3), SIZES)
+        ]
+        density, fake, pilot = map(game.latents, uniforms)
+        real, pilot_real = (target.sample(jax.random.fold_in(key, size), size) for size in SIZES[1:])
+        kernels, own = truth.kernels(generate, density), truth.kernels(generate, fake)
+        pilots = pilot_real, generate(pilot)
+        ratios = truth.log_ratios(game, target, kernels, own, real, generate(fake), pilots, jnp.zeros(()))
+        points = jnp.stack([real, generate(fake)])
+        with jax.numpy_rank_promotion("allow"):
+            log_q = jax.scipy.stats.multivariate_normal.logpdf(
+                (points - shift[None, None]).reshape(-1, 2), np.zeros(2), matrix.T @ matrix
+            )
+        return ratios, (target.log_prob(points.reshape(-1, 2)) - log_q).reshape(2, -1)
 
-    with np.errstate(invalid="ignore"):
-        ratios = [np.asarray(log_prob(target, x)) - np.asarray(log_prob(target, x - 0.1)) for x in (real, fake)]
-    assert not any(np.isnan(one).any() for one in ratios)
-    best = terms(*ratios)
-    size = truth.grid_cells(target, 0.5, most=512)
-    found = log_ratios(jnp.concatenate([real, fake]), moved, target, size, 0.5, 2)
+    ratios, exact = (np.asarray(x, np.float64) for x in at(target, jax.random.key(0)))
+    terms = lambda r: np.stack([-np.logaddexp(0, -r[0]), -np.logaddexp(0, r[1])])  # noqa: E731
     gaps = []
-    for one in np.asarray(found):
-        each = [a - b for a, b in zip(best, terms(one[:20_000], one[20_000:]))]
-        error = np.hypot(*(part.std() / np.sqrt(len(part)) for part in each))
-        gap = sum(part.mean() for part in each)
-        assert gap > -SIGMA * error
-        gaps.append(gap)
-    assert min(gaps) < 0.1
-
-
-def test_what_is_not_in_the_plane_is_refused():
-    target = targets.mixture([[0, 0, 0]], 1.0)
-    with pytest.raises(
-        ValueError, match=r"target: got points of shape \(3,\); allowed for a density on a grid: \(2,\)"
-    ):
-        truth.grid_cells(target, 0.5)
+    for one in ratios:
+        each = terms(exact) - terms(one)
+        gaps.append((each.mean(axis=1).sum(), np.hypot(*(each.std(axis=1) / np.sqrt(each.shape[1])))))
+    (below, error), (off, _) = gaps
+    assert -SIGMA * error < below < 0.25
+    assert abs(off) < 0.05

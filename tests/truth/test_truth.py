@@ -20,9 +20,7 @@ from gandyn.gan.losses import LOSSES
 from gandyn.gan.number import HParams
 from gandyn.gan.state import Players, State
 from gandyn.gan.step import init
-from gandyn.truth.density import CELLS_PER_BLUR, INTERPOLATION_VARIANCE
 from gandyn.truth.measure import MeasureConfig
-from gandyn.truth.measure.view import node_bits
 from gandyn.truth.nodes import NUM_SCRAMBLES
 
 GAME = make_game(NORMAL, AFFINE)
@@ -41,8 +39,8 @@ BEST = {
 }
 
 # docs/truth.md has the errors of both.
-SHARP = MeasureConfig(num_nodes=4096, num_density_nodes=2**17, bandwidth=0.2)
-DEFAULT = MeasureConfig()
+SHARP = MeasureConfig(measurements=("best_response",), num_nodes=4096, num_response_nodes=1024, num_density_nodes=2**12)
+DEFAULT = MeasureConfig(measurements=("best_response",))
 
 
 class TestSobolBits:
@@ -143,90 +141,44 @@ def measured_by(state: State, loss: str = "minimax") -> dict[str, float]:
 
 
 @functools.cache
-def best_responses(config: MeasureConfig):
-    """The best response from the density ratio alone: (d, seed) -> {loss: (value, standard error)}.
-
-    `measure` would add D itself as a candidate, which is exactly optimal here.
-    """
-    value_bits, density_bits = map(jnp.asarray, node_bits(GAME, config.num_nodes, config.num_density_nodes))
-    size = truth.grid_cells(NORMAL, config.bandwidth)
-
-    @jax.jit
-    def program(d, key):
-        value_key, density_key = jax.random.split(key)
-        real, z, *_ = GAME.pairs(truth.uniforms(value_key, value_bits).reshape(-1, 5))
-        shift = jnp.stack([d, jnp.zeros(())])[None, :]
-        points = GAME.latents(truth.uniforms(density_key, density_bits)[0]) + shift
-        nodes = jnp.concatenate([real, z + shift])
-        ratios = truth.log_ratios(nodes, points, NORMAL, size, config.bandwidth, config.num_blurs)
-        ratios = ratios.reshape(-1, 2, *value_bits.shape[:2])
-        found = {}
-        for name in BEST[1.0]:
-            loss = LOSSES[name]
-            assert loss.critic is not None
-            found[name] = truth.best_value(truth.value(loss, loss.critic(ratios, loss.defaults), loss.defaults))
-        return found
-
-    def run(d: float, seed: int) -> dict[str, tuple[float, float]]:
-        out = program(jnp.asarray(d, jnp.float32), jax.random.key(seed))
-        return {name: (float(estimate.mean), float(estimate.se)) for name, estimate in out.items()}
-
-    return run
+def best_responses(config: MeasureConfig, d: float, seed: int, loss: str = "minimax") -> dict[str, float]:
+    """The best response from the density ratio alone: D is 0, and no critic."""
+    game = make_game(NORMAL, dataclasses.replace(AFFINE, loss=loss))
+    state = state_of(GAME, affine(np.eye(2), [d, 0]), affine([[0], [0]], [0]), seed)
+    return measured(game, state, config)[0]
 
 
 class TestBestResponse:
     @pytest.mark.parametrize("d", GAUSSIANS)
     @pytest.mark.quick(2)
-    def test_closed_forms_to_2e_3(self, d):
-        found = best_responses(SHARP)(d, 0)
-        for name, (value, _) in found.items():
-            assert value == pytest.approx(BEST[d][name], abs=2e-3), name
-        jsd = (found["minimax"][0] + 2 * math.log(2)) / 2
-        assert jsd == pytest.approx(GAUSSIANS[d][0], abs=2e-3)
+    def test_closed_forms(self, d):
+        """As kernels resolve them; deep measurements need none, and are held to 2e-3 (test_deep)."""
+        for loss, value in BEST[d].items():
+            found = best_responses(SHARP, d, 0, loss)
+            assert found["value_best"] == pytest.approx(value, abs=1e-2), loss
+            assert found["value_best_low"] <= value <= found["value_best_high"], loss
+        assert found["jsd"] == pytest.approx(GAUSSIANS[d][0], abs=5e-3)
+        assert found["accuracy_best"] == pytest.approx((1 + GAUSSIANS[d][2]) / 2, abs=5e-3)
 
     @pytest.mark.parametrize("d", GAUSSIANS)
-    @pytest.mark.quick(2)
-    def test_the_defaults(self, d):
-        """To the largest error of docs/truth.md; hinge's critic is a step, and noisier."""
-        for name, (value, _) in best_responses(DEFAULT)(d, 0).items():
-            assert value == pytest.approx(BEST[d][name], abs=6e-3 if name == "hinge" else 2e-3), name
-
-    @pytest.mark.slow
-    def test_more_blurs_extrapolate_further(self):
-        fine = functools.partial(MeasureConfig, num_nodes=1024, num_density_nodes=2**15, bandwidth=0.5)
-        errors = [
-            abs(best_responses(fine(num_blurs=num_blurs))(1.0, 0)["minimax"][0] - BEST[1.0]["minimax"])
-            for num_blurs in (1, 2, 3)
-        ]
-        assert errors[0] > 4 * errors[1] > 8 * errors[2]
-
-    @pytest.mark.parametrize("config", [SHARP, DEFAULT], ids=["sharp", "default"])
-    @pytest.mark.parametrize("d", GAUSSIANS)
-    def test_is_a_lower_bound(self, d, config):
-        # Standard errors of eight scrambles, at fixed seeds: all of these bounds together fail once in a hundred times.
-        num_bounds = 2 * len(GAUSSIANS) * 3 * len(BEST[d])
-        allowed = scipy.stats.t.ppf(1 - 0.01 / num_bounds, NUM_SCRAMBLES - 1)
-        for seed in range(1, 4):
-            for name, (value, se) in best_responses(config)(d, seed).items():
-                assert value <= BEST[d][name] + allowed * se, (name, seed, value, se)
+    @pytest.mark.quick(1)
+    def test_the_interval_holds_the_truth(self, d):
+        # Of 24 intervals of 95 %, three losses of each seed by the same nodes, all but those of one seed.
+        outside = 0
+        for seed in range(1, 9):
+            for loss, value in BEST[d].items():
+                found = best_responses(DEFAULT, d, seed, loss)
+                outside += not found["value_best_low"] <= value <= found["value_best_high"]
+        assert outside <= 3
 
     @pytest.mark.parametrize("d", [5.0, 7.0, 9.0, 12.0, 16.0])
-    def test_a_generator_off_the_grid(self, d):
-        """The grid ends six std from the modes. What lies beyond is plainly fake: the JSD goes to log 2 there."""
+    @pytest.mark.quick(2)
+    def test_a_generator_far_off(self, d):
+        """What lies out of the target's box is plainly fake: the JSD goes to log 2 there."""
         x = d / 2 + np.linspace(-16, 16, 16_001)
         p, q = (scipy.stats.norm.pdf(x, mean) * (x[1] - x[0]) for mean in (0, d))
         jsd = 0.5 * np.sum(scipy.special.rel_entr(p, (p + q) / 2) + scipy.special.rel_entr(q, (p + q) / 2))
-        value, _ = best_responses(SHARP)(d, 0)["minimax"]
-        assert (value + 2 * math.log(2)) / 2 == pytest.approx(jsd, abs=2e-3)
-
-    def test_log_ratios_are_clipped(self):
-        rng = np.random.default_rng(0)
-        x = jnp.asarray(rng.uniform(-50, 50, (500, 2)), jnp.float32)
-        points = jnp.asarray(rng.standard_normal((256, 2)) + 3, jnp.float32)
-        ratios = np.asarray(jax.jit(truth.log_ratios, static_argnums=(3, 4, 5))(x, points, NORMAL, 128, 0.5, 3))
-        assert ratios.shape == (6, 500)
-        assert np.isfinite(ratios).all()
-        assert np.abs(ratios).max() == pytest.approx(math.log(256), rel=1e-6)
+        assert best_responses(SHARP, d, 0)["jsd"] == pytest.approx(jsd, abs=2e-3)
 
     def test_choosing_among_equals_does_not_push_the_bound_up(self):
         """64 critics of pure noise, all worth V = 0: picking the best on its own data would give about +0.8 sigma.
@@ -235,7 +187,9 @@ class TestBestResponse:
         """
         loss = LOSSES["wasserstein"]
         noise = np.random.default_rng(0).standard_normal((400, 64, 2, 8, 4)).astype(np.float32)
-        found = jax.jit(jax.vmap(lambda outputs: truth.best_value(truth.value(loss, outputs, loss.defaults))))(noise)
+        found = jax.jit(
+            jax.vmap(lambda outputs: truth.estimate(truth.cross_fitted(truth.value(loss, outputs, loss.defaults))))
+        )(noise)
         mean = np.asarray(found.mean, np.float64)
         assert abs(mean.mean()) < 5 * mean.std() / math.sqrt(400)
         naive = -(noise[:, :, 1] - noise[:, :, 0]).mean(axis=(2, 3)).max(axis=1)
@@ -245,7 +199,7 @@ class TestBestResponse:
         loss = LOSSES["wasserstein"]
         outputs = np.zeros((3, 2, 8, 16), np.float32)
         outputs[1, 0], outputs[2, 0] = 2.0, 1.0
-        found = truth.best_value(truth.value(loss, jnp.asarray(outputs), loss.defaults))
+        found = truth.estimate(truth.cross_fitted(truth.value(loss, jnp.asarray(outputs), loss.defaults)))
         assert float(found.mean) == 2
         assert float(found.se) == 0
 
@@ -385,74 +339,3 @@ class TestStandardErrorHonesty:
         reference_se = chunks.std(ddof=1) / 10
         rate = self.rate(target, critic, loss, chunks.mean(), config, generate, 64, reference_se)
         assert 0.90 <= rate <= 0.99
-
-
-binned = jax.jit(truth.bin_linearly, static_argnums=(2, 3))
-blurred = jax.jit(truth.GridDensity.blur)
-look_up = jax.jit(truth.GridDensity.__call__)
-
-
-class TestDensity:
-    RING = targets.ring(8, 1.0, 0.1)
-
-    def points(self, num: int = 4096) -> jax.Array:
-        return self.RING.sample(jax.random.key(0), num)
-
-    @pytest.mark.slow
-    def test_integrates_to_the_mass_inside(self):
-        x = self.points()
-        # A third moved off the grid, a third to its very edge's neighbourhood.
-        x = x.at[: len(x) // 3, 0].add(10.0)
-        size = truth.grid_cells(self.RING, 0.5)
-        density = binned(x, self.RING, size, 0.5)
-        position = (np.asarray(x) - np.asarray(density.origin)) / float(density.cell)
-        inside = np.mean(np.all((position >= 0) & (position < size - 1), axis=1))
-        assert 0.6 < inside < 0.7
-        total = float(jnp.sum(density.values)) * float(density.cell) ** 2
-        assert total == pytest.approx(inside, rel=1e-5)
-        # A blur loses what crosses the edge, six std from the modes: nothing.
-        assert float(jnp.sum(blurred(density).values)) * float(density.cell) ** 2 == pytest.approx(inside, rel=1e-5)
-        assert float(jnp.min(density.values)) >= 0
-
-    @pytest.mark.slow
-    def test_binning_keeps_the_mean(self):
-        x = self.points()
-        density = binned(x, self.RING, truth.grid_cells(self.RING, 0.5), 0.5)
-        values = np.asarray(density.values, np.float64)
-        axis = np.arange(len(values)) * float(density.cell)
-        mean = np.array([values.sum(1) @ axis, values.sum(0) @ axis]) / values.sum() + np.asarray(density.origin)
-        np.testing.assert_allclose(mean, np.asarray(x, np.float64).mean(0), atol=1e-5)
-
-    @pytest.mark.parametrize("num_blurs", [1, 4])
-    @pytest.mark.quick(1)
-    def test_is_the_pairwise_sum_of_kernels(self, num_blurs):
-        """Relative to the peak; binning and look-up widen the kernel by what `INTERPOLATION_VARIANCE` says."""
-        x = self.points()
-        density = binned(x, self.RING, truth.grid_cells(self.RING, 0.5), 0.5)
-        for _ in range(num_blurs):
-            density = blurred(density)
-        at = np.asarray(self.RING.sample(jax.random.key(1), 1000), np.float64)
-        variance = num_blurs * 0.05**2 + INTERPOLATION_VARIANCE * float(density.cell) ** 2
-        squared = np.sum((at[:, None] - np.asarray(x, np.float64)) ** 2, axis=-1)
-        want = np.mean(np.exp(-0.5 * squared / variance), axis=1) / (2 * np.pi * variance)
-        error = np.abs(np.asarray(look_up(density, jnp.asarray(at, jnp.float32))) - want).max() / want.max()
-        assert error < {1: 0.01, 4: 0.005}[num_blurs]
-
-    def test_zero_off_the_grid(self):
-        density = binned(self.points(), self.RING, 128, 0.5)
-        np.testing.assert_array_equal(look_up(density, jnp.asarray([[100.0, 0.0], [0.0, -100.0]])), 0)
-
-    @pytest.mark.slow
-    def test_points_that_are_not_finite_are_lost_mass(self):
-        x = self.points().at[::2, 1].set(jnp.nan)
-        density = binned(x, self.RING, 128, 0.5)
-        assert float(jnp.sum(density.values)) * float(density.cell) ** 2 == pytest.approx(0.5, rel=1e-4)
-
-    @pytest.mark.slow
-    def test_grid_holds_the_box_unless_capped(self):
-        size = truth.grid_cells(self.RING, 0.5)
-        assert size % 64 == 0
-        density = binned(self.points(16), self.RING, size, 0.5)
-        assert float(density.cell) == pytest.approx(0.05 / CELLS_PER_BLUR, rel=1e-5)
-        assert float(density.cell) * (size - 1) >= 2 * float(self.RING.box()[1])
-        assert truth.grid_cells(targets.ring(8, 100.0, 0.001), 0.5) == 1536

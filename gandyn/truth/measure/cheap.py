@@ -14,8 +14,17 @@ from gandyn.gan.loss import Outputs
 from gandyn.gan.targets import GaussianMixture
 from gandyn.truth import quality
 from gandyn.truth.coverage import CONVENTIONS, coverage, label_accuracy
-from gandyn.truth.measure.measurement import Attributes, FieldSpec, Measurement, Subject, axes_of_points, in_the_plane
-from gandyn.truth.measure.view import View, divergence, generate, jensen_shannon, judged
+from gandyn.truth.measure.measurement import (
+    Attributes,
+    FieldSpec,
+    Measurement,
+    Subject,
+    axes_of_points,
+    in_interval,
+    in_the_plane,
+    with_interval,
+)
+from gandyn.truth.measure.view import View, ends_of, generate, jensen_shannon, judged, replicates
 
 _LOSS_METRICS: dict[str, Attributes] = {
     "loss_disc": {"long_name": "discriminator loss, training minibatch", "units": "loss"},
@@ -38,21 +47,13 @@ _VALUE_METRICS: dict[str, Attributes] = {
 # A diverged generator has no samples: it covers nothing, and shares no mass with the target.
 _NOTHING, _ALL, _JSD = {"failed": "0"}, {"failed": "1"}, {"failed": repr(math.log(2))}
 
-_BEST_METRICS: dict[str, Attributes] = {
-    "value_best": {"long_name": "best-response value, lower bound of max_D V", "units": "value"},
-    "value_best_se": {"long_name": "standard error of the best-response value", "units": "value"},
+_BESTS: dict[str, Attributes] = {
+    "value_best": {"long_name": "best-response value max_D V", "units": "value"},
     "lag": {"long_name": "discriminator lag, max_D V - V", "units": "value"},
-    "lag_se": {"long_name": "standard error of the lag", "units": "value"},
-    "jsd": {"long_name": "Jensen-Shannon divergence, lower bound", "units": "nat"} | _JSD,
-    "jsd_se": {"long_name": "standard error of the Jensen-Shannon divergence", "units": "nat"},
-    "accuracy_best": {"long_name": "best possible accuracy, (1 + TV) / 2, lower bound", "units": "share"},
-    "accuracy_best_se": {"long_name": "standard error of the best possible accuracy", "units": "share"},
+    "jsd": {"long_name": "Jensen-Shannon divergence", "units": "nat"} | _JSD,
+    "accuracy_best": {"long_name": "best possible accuracy, (1 + TV) / 2", "units": "share"},
 }
-
-_BEST_AVERAGE_METRICS: dict[str, Attributes] = {
-    "jsd_average": {"long_name": "Jensen-Shannon divergence of G's average, lower bound", "units": "nat"} | _JSD,
-    "jsd_average_se": {"long_name": "its standard error", "units": "nat"},
-}
+_JSD_AVERAGE: Attributes = {"long_name": "Jensen-Shannon divergence of G's average", "units": "nat"} | _JSD
 
 _COVERAGE_METRICS: dict[str, Attributes] = {
     "modes": {"long_name": "modes covered", "units": "modes"} | _NOTHING,
@@ -98,13 +99,16 @@ def _accuracy(view: View) -> dict[str, Any]:
     return {"accuracy": both.mean, "accuracy_se": se, "accuracy_on_real": real, "accuracy_on_fake": fake}
 
 
-def _best_accuracy(view: View) -> truth.Estimate:
+def _best_accuracy(view: View) -> truth.Bounded:
     """(1 + TV) / 2 of what D sees: the hinge loss reads V = 2 TV - 2. D's own calls are a candidate, too."""
     ratios = jnp.sum(view.log_ratios, axis=-1, keepdims=True)  # of a pack
-    own = jnp.nan_to_num(view.logits - _decision(view))[None, ..., None]
-    best = divergence("hinge", jnp.concatenate([ratios, own]))
+    own = jnp.nan_to_num(view.response_nodes.logits - _decision(view))[None, ..., None]
+    best, bound = (replicates("hinge", jnp.concatenate([ratios[one, None], own])) for one in (-1, 0))
+    found = truth.bounded(1 + best / 4, 1 + bound / 4)
+    # A count of n nodes is no finer than 1 / n.
     rounding = 1 / (math.sqrt(12) * ratios.shape[-2])
-    return truth.Estimate(1 + best.mean / 4, jnp.hypot(best.se / 4, rounding))
+    wider = truth.T_975 * rounding
+    return truth.Bounded(found.mean, jnp.hypot(found.se, rounding), found.low - wider, found.high + wider)
 
 
 def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
@@ -122,19 +126,23 @@ def _value(view: View, key: jax.Array) -> Mapping[str, Any]:
     return {**metrics, **_accuracy(view)}
 
 
+def _best_metrics(subject: Subject) -> Mapping[str, Attributes]:
+    ends = ends_of(subject)
+    averaged = {"jsd_average": _JSD_AVERAGE} if subject.config.gen_average != "none" else {}
+    return {
+        key: text
+        for name, attrs in (_BESTS | averaged).items()
+        for key, text in with_interval(name, attrs, ends).items()
+    }
+
+
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
-    # D itself is a candidate too: the lag is never negative but for noise.
-    best, lag_se = truth.estimate(view.best), truth.estimate(view.best - view.values[-1]).se
-    jsd = jensen_shannon(view.clean_log_ratios)
-    metrics = {"value_best": best.mean, "value_best_se": best.se, "lag": best.mean - truth.estimate(view.value).mean}
-    metrics |= {"lag_se": lag_se, "jsd": jsd.mean, "jsd_se": jsd.se}
-    accuracy = _best_accuracy(view)
-    metrics |= {"accuracy_best": accuracy.mean, "accuracy_best_se": accuracy.se}
+    found = {"value_best": truth.bounded(*view.bests), "lag": truth.bounded(*view.lags)}
+    found |= {"jsd": truth.bounded(*jensen_shannon(view.clean_log_ratios)), "accuracy_best": _best_accuracy(view)}
     if view.game.config.gen_average != "none":
-        fake = generate(view.game, view.state.average, view.nodes.pairs)
-        jsd = jensen_shannon(view.log_ratios_of(view.state.average, fake))
-        metrics |= {"jsd_average": jsd.mean, "jsd_average_se": jsd.se}
-    return metrics
+        found["jsd_average"] = truth.bounded(*jensen_shannon(view.log_ratios_of(view.state.average)))
+    ends = ends_of(Subject(view.unscheduled, view.options))
+    return {key: x for name, one in found.items() for key, x in in_interval(name, one, ends).items()}
 
 
 def _of_others(attrs: Attributes, suffix: str) -> Attributes:
@@ -225,11 +233,11 @@ VALUE = Measurement(
 )
 BEST_RESPONSE = Measurement(
     "best_response",
-    lambda subject: _BEST_METRICS | (_BEST_AVERAGE_METRICS if subject.config.gen_average != "none" else {}),
+    _best_metrics,
     _best_response,
     reads="networks",
     applies=in_the_plane,
-    text="a certified lower bound of max_D V from the density ratio; the lag; JSD; the best possible accuracy",
+    text="max_D V, the lag, JSD and the best possible accuracy from the density ratio, each in its interval",
 )
 COVERAGE = Measurement(
     "coverage",

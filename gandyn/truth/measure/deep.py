@@ -20,8 +20,27 @@ from gandyn.gan.state import Players
 from gandyn.gan.step import init
 from gandyn.truth import gradients as true_gradients
 from gandyn.truth import jacobian, preimages, quality
-from gandyn.truth.measure.measurement import Attributes, FieldSpec, HostView, Measurement, Subject, in_the_plane
-from gandyn.truth.measure.view import View, generate, node_bits, node_uniforms, replicates, values
+from gandyn.truth.measure.measurement import (
+    Attributes,
+    FieldSpec,
+    HostView,
+    Measurement,
+    Subject,
+    in_interval,
+    in_the_plane,
+    with_interval,
+)
+from gandyn.truth.measure.view import (
+    View,
+    divergences,
+    ends_of,
+    generate,
+    jensen_shannon,
+    node_bits,
+    node_uniforms,
+    resolved,
+    values,
+)
 from gandyn.truth.nodes import NUM_SCRAMBLES
 
 
@@ -40,75 +59,67 @@ def _estimated(**estimates: truth.Estimate) -> dict[str, jax.Array]:
 # ---- best responses
 
 
-_BEST_NAMES = {
-    "value_best_deep": ("best-response value", "value"),
-    "lag_deep": ("discriminator lag", "value"),
-    "jsd_deep": ("Jensen-Shannon divergence", "nat"),
-    "tv": ("total variation distance", "1"),
-    "triangular": ("triangular discrimination (symmetric chi2)", "1"),
+_BESTS: dict[str, Attributes] = {
+    "value_best_deep": {"long_name": "best-response value max_D V", "units": "value"},
+    "lag_deep": {"long_name": "discriminator lag, max_D V - V", "units": "value"},
+    "jsd_deep": {"long_name": "Jensen-Shannon divergence", "units": "nat"},
+    "tv": {"long_name": "total variation distance", "units": "1"},
+    "triangular": {"long_name": "triangular discrimination (symmetric chi2)", "units": "1"},
 }
 _VALUE_DEEP = _with_error("value_deep", "value V(D, G), more nodes", "value")
-_NUM_EXACT = 2048
-"""Nodes of each scramble at which G's density is taken by a change of variables."""
 
 
 def _exactly(subject: Subject) -> bool:
-    """Whether G's density is known without a bandwidth (`gandyn.truth.preimages`)."""
-    config = subject.config
-    return preimages.invertible(subject.game) and config.instance_noise == "none" and not loss_of(config).aux
+    """Whether G's density is known without a kernel (`gandyn.truth.preimages`)."""
+    noisy = subject.config.instance_noise != "none"
+    return resolved(subject.game, noisy) and not loss_of(subject.config).aux
 
 
 def _best_metrics(subject: Subject) -> Mapping[str, Attributes]:
-    exact = _exactly(subject)
-    metrics: dict[str, Attributes] = {}
-    for name, (long_name, units) in _BEST_NAMES.items():
-        of = "by a change of variables over G's preimages" if exact else "lower bound, more nodes and bandwidths"
-        metrics |= _with_error(name, f"{long_name}, {of}", units)
-        metrics[f"{name}_low"] = {"long_name": f"{long_name}, lower end of its interval", "units": units}
-        if exact:
-            metrics[f"{name}_high"] = {"long_name": f"{long_name}, upper end of its interval", "units": units}
+    exact, ends = _exactly(subject), ends_of(subject)
+    of = "by a change of variables over G's preimages" if exact else "by more nodes and kernels"
+    metrics = {
+        key: text
+        for name, attrs in _BESTS.items()
+        for key, text in with_interval(name, {**attrs, "long_name": f"{attrs['long_name']}, {of}"}, ends).items()
+    }
     if exact:
         text = "share of latents that are found again from where G sends them"
         metrics["preimages_found"] = {"long_name": text, "units": "share"}
     return metrics | _VALUE_DEEP
 
 
-def _responses(best: jax.Array, ratios: jax.Array) -> dict[str, jax.Array]:
-    """Replicates (M,) of the best value, and of what candidates for log p/q (A, 2, M, N, m), of plain samples, give."""
+def _responses(ratios: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Replicates (M,) of what candidates for log p/q (A, 2, M, N, m) of plain samples give: estimated, and a bound."""
     # V = 2 JSD - log 4; V = 2 TV - 2; V = -1/2 integral of pq / (p + q), and 2 - 4 of that.
+    (tv, tv_bound), (triangular, triangular_bound) = divergences("hinge", ratios), divergences("least_squares", ratios)
     return {
-        "value_best_deep": best,
-        "jsd_deep": replicates("f_js", ratios) / 2,
-        "tv": 1 + replicates("hinge", ratios) / 2,
-        "triangular": 2 + 8 * replicates("least_squares", ratios),
+        "jsd_deep": jensen_shannon(ratios),
+        "tv": (1 + tv / 2, 1 + tv_bound / 2),
+        "triangular": (2 + 8 * triangular, 2 + 8 * triangular_bound),
     }
 
 
 def _best_response(view: View, key: jax.Array) -> Mapping[str, Any]:
     """D's best response, and the divergences; where G's density can be had exactly, what the host needs for that."""
-    value = truth.estimate(view.value)
-    bounds = _responses(view.best, view.clean_log_ratios)
-    bounds["lag_deep"] = view.best - view.values[-1]  # of nodes that both share
-    found = _estimated(value_deep=value, **{name: truth.estimate(x) for name, x in bounds.items()})
-    found["lag_deep"] = found["value_best_deep"] - value.mean
-    found |= {f"{name}_low": found[name] - truth.T_975 * found[f"{name}_se"] for name in bounds}
-    if not _exactly(Subject(view.unscheduled, view.options)):
+    subject = Subject(view.unscheduled, view.options)
+    found: dict[str, Any] = _estimated(value_deep=truth.estimate(view.value))
+    if not _exactly(subject):
+        bests = {"value_best_deep": view.bests, "lag_deep": view.lags} | _responses(view.clean_log_ratios)
+        for name, (best, bound) in bests.items():
+            found |= in_interval(name, truth.bounded(best, bound), ends_of(subject))
         return found
-    num = min(_NUM_EXACT, view.logits.shape[-1])
-
-    def first(x: jax.Array) -> jax.Array:  # (M N, ...) -> (M, num, ...)
-        return x.reshape(*view.logits.shape[1:], *x.shape[1:])[:, :num]
-
-    packs = lambda x: x.reshape(-1, view.game.config.packing, *x.shape[1:])  # noqa: E731
-    points = jnp.stack([first(packs(view.real)), first(packs(view.fake))])  # (2, M, num, m, 2)
-    exact = {"points": points, "latents": first(packs(view.nodes.pairs.latents)), "logits": view.logits[..., :num]}
-    if view.nodes.labels is not None:
-        exact["labels"] = first(view.nodes.labels[: len(view.nodes.labels) // 2])
+    nodes = view.response_nodes
+    packs = lambda x: x.reshape(*nodes.logits.shape[1:], -1, *x.shape[1:])  # noqa: E731
+    exact = {"points": jnp.stack([packs(nodes.real), packs(nodes.fake)]), "latents": packs(nodes.pairs.latents)}
+    exact |= {"logits": nodes.logits, "value": view.value}
+    if nodes.pairs.labels is not None:
+        exact["labels"] = nodes.pairs.labels.reshape(nodes.logits.shape[1:])
     return found | {"exact": exact}
 
 
 def _exact_response(view: HostView) -> Mapping[str, Any]:
-    """The same of a density without a bandwidth.
+    """The same of a density without a kernel.
 
     What the search alone finds gives a function of the point, so a lower bound; with the latents that are known beside,
     of G's samples alone, fewer sheets are missed where q counts than where p does: an upper estimate, and the nearer
@@ -123,21 +134,19 @@ def _exact_response(view: HostView) -> Mapping[str, Any]:
     q = preimages.density(game, view.state.variables.gen, points.reshape(-1, 2), each, own)
     log_p = _log_p(game, points.reshape(-1, 2), each)
     with np.errstate(invalid="ignore"):
-        ratios = np.stack([np.nan_to_num(log_p - log_q, nan=0.0) for log_q in (q.log_q, q.log_q_found)])
+        ratios = np.stack([np.nan_to_num(log_p - log_q, nan=0.0) for log_q in (q.log_q_found, q.log_q)])
     # What float32 cannot tell from 0 is 0: else hinge's step would tell how a density was computed, and find TV there.
     ratios = np.where(np.abs(ratios) < _NEAREST, 0, np.clip(ratios, -_FURTHEST, _FURTHEST))
     ratios = ratios.astype(np.float32).reshape(2, *points.shape[:-1])
-    best, found = (_exact_values(loss_of(game.config), game.hparams, exact["logits"], labels, one) for one in ratios)
-    metrics = _estimated(**{name: truth.estimate(x) for name, x in best.items()})
-    for name, own_replicates in found.items():
-        low, high = truth.estimate(own_replicates), metrics[name] + truth.T_975 * metrics[f"{name}_se"]
-        metrics |= {f"{name}_low": low.mean - truth.T_975 * low.se, f"{name}_high": high}
+    metrics: dict[str, Any] = {}
+    for name, (best, bound) in _exact_values(loss_of(game.config), game.hparams, exact, ratios).items():
+        metrics |= in_interval(name, truth.bounded(best, bound, resolution=0.0))
     return {name: np.asarray(x) for name, x in metrics.items()} | {"preimages_found": np.asarray(q.found)}
 
 
 _NEAREST = 1e-3
 _FURTHEST = 20 * math.log(2)
-"""The largest |log p/q| of a density without a bandwidth: cut there, V of a bounded loss changes by less than 1e-5."""
+"""The largest |log p/q| of a density without a kernel: cut there, V of a bounded loss changes by less than 1e-5."""
 
 
 def _log_p(game: Game, points: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -155,12 +164,15 @@ def _log_p(game: Game, points: np.ndarray, labels: np.ndarray | None) -> np.ndar
 
 @functools.partial(jax.jit, static_argnums=0)
 def _exact_values(
-    loss: Loss, numbers: HParams, logits: jax.Array, labels: jax.Array | None, ratios: jax.Array
-) -> dict[str, jax.Array]:
-    """Replicates (M,) of what log ratios (2, M, N, m) lead to, and of the lag of D's outputs (2, M, N)."""
+    loss: Loss, numbers: HParams, exact: Mapping[str, jax.Array], ratios: jax.Array
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Replicates (M,), estimates and bounds, from log ratios (2, 2, M, N, m): as found, and with the known beside."""
+    labels = exact.get("labels")
     both = None if labels is None else jnp.stack([labels, labels])
-    best, played = values(loss, numbers, (logits, both, None), jnp.sum(ratios[None], axis=-1))
-    return _responses(best, ratios[None]) | {"lag_deep": best - played}
+    bound, best, played = values(loss, numbers, (exact["logits"], both, None), jnp.sum(ratios, axis=-1))
+    lags = best - played, bound - played
+    bests = exact["value"] + lags[0], exact["value"] + lags[1]
+    return {"value_best_deep": bests, "lag_deep": lags} | _responses(ratios)
 
 
 _GAP_METRICS: dict[str, Attributes] = (
@@ -183,7 +195,7 @@ def _gap(view: View, key: jax.Array) -> Mapping[str, Any]:
     return _estimated(
         value_worst=truth.estimate(worst.values),
         gap_gen=truth.estimate(view.value - worst.values),
-        duality_gap=truth.duality_gap(view.best, worst.values),
+        duality_gap=truth.duality_gap(view.bests[0], worst.values),
     )
 
 

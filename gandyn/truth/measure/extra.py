@@ -58,16 +58,18 @@ def _log_likelihood(view: View, key: jax.Array) -> Mapping[str, Any]:
         E_p log q = E_p log p - KL(p || q),    KL(p || q) = max over T of E_p T - E_q exp(T) + 1
 
     The maximum is at T = log p/q (Nguyen et al. 2010, lemma 1), where E_q exp(T) = 1, and any T bounds KL from below:
-    so the log ratios of the density grids give an upper bound of E_p log q, up to the standard error, evaluated on
-    nodes that they were not made from. They are clipped at the logarithm of the number of nodes in a density: where q
+    so the log ratios of the density's kernels give an upper bound of E_p log q, up to the standard error, evaluated on
+    nodes that they were not made from. They are clipped at the logarithm of the number of kernels: where q
     misses a mode, E_p log q goes to -infinity, and this stays finite. exp(T) has heavy tails under q that lies off the
     data, and eight scrambles see little of them: off by 0.05 (3 standard errors) for Gaussians two std apart, by 0.004
     for up to one std. `log_likelihood_real` is E_p log p, which no q passes.
     """
     ratios = view.clean_log_ratios
-    log_p = view.game.target.log_prob(view.real).reshape(ratios.shape[2], -1)  # of each scramble, as the ratios are
+    log_p = view.game.target.log_prob(view.response_nodes.real).reshape(
+        ratios.shape[2], -1
+    )  # of each scramble, as they are
     of_real = jnp.mean(log_p, axis=1)
-    log_q, best = truth.estimate(of_real - replicates("f_kl", ratios)), truth.estimate(of_real)
+    log_q, best = truth.estimate(of_real - replicates("f_kl", ratios[:1])), truth.estimate(of_real)
     return {"log_likelihood": log_q.mean, "log_likelihood_se": log_q.se, "log_likelihood_real": best.mean}
 
 

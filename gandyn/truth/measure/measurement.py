@@ -161,3 +161,19 @@ def axes_of_points(event_shape: tuple[int, ...]) -> tuple[str, ...]:
 def in_the_plane(subject: Subject) -> bool:
     """Whether samples are points in the plane, as density grids and searches over a box need them."""
     return subject.event_shape == (2,)
+
+
+def with_interval(name: str, attrs: Attributes, ends: Sequence[str] = ("low", "high")) -> dict[str, Attributes]:
+    """The metrics of an estimate in its interval: name, name_se, and of name_low, name_high those that there are."""
+    words = {"low": "lower end of its 95 % interval", "high": "upper end of its 95 % interval"}
+    metrics: dict[str, Attributes] = {name: attrs}
+    metrics[f"{name}_se"] = {"long_name": f"{attrs['long_name']}, standard error", "units": attrs["units"]}
+    for end in ends:
+        metrics[f"{name}_{end}"] = {**attrs, "long_name": f"{attrs['long_name']}, {words[end]}"}
+    return metrics
+
+
+def in_interval(name: str, found: Any, ends: Sequence[str] = ("low", "high")) -> dict[str, Any]:
+    """Their values, from `truth.Bounded`."""
+    beside = {f"{name}_{end}": getattr(found, end) for end in ends}
+    return {name: found.mean, f"{name}_se": found.se, **beside}

@@ -49,18 +49,16 @@ class MeasureConfig:
     tables, one sample covers a mode."""
     num_nodes: int = 512
     """Sobol nodes in each of eight scrambles (a power of two): the accuracy of `value`."""
+    num_response_nodes: int = 128
+    """Of each scramble's nodes those on which best responses are taken (a power of two)."""
     num_density_nodes: int = 2**12
-    """Nodes pushed through G for its density (a power of two): the sharpness of `value_best` and `jsd`."""
-    bandwidth: float = 0.35
-    """Std of one blur of the density, in units of the target's narrowest std."""
-    num_blurs: int = 2
-    """Blurs of the density, of bandwidth * sqrt(1 ... num_blurs), and the order of extrapolation to none."""
+    """Push-forward kernels of G's density (a power of two): the sharpness of `value_best` and `jsd`."""
     num_deep_nodes: int = 4096
     """`num_nodes` of the deep measurements."""
-    num_deep_density_nodes: int = 2**17
+    num_deep_response_nodes: int = 2048
+    """`num_response_nodes` of the deep measurements."""
+    num_deep_density_nodes: int = 2**13
     """`num_density_nodes` of the deep measurements."""
-    deep_bandwidths: tuple[float, ...] = (0.2, 0.4, 0.8)
-    """Bandwidths of the deep best response."""
     num_transport: int = 512
     """Samples of each side in one exact transport problem (eight are solved); its time grows as the cube."""
     num_quality: int = 2048
@@ -86,29 +84,21 @@ class MeasureConfig:
         checks.choice("convention", self.convention, CONVENTIONS)
         for name, (least, most) in _SIZES.items():
             checks.whole(name, getattr(self, name), least, most)
-        for name in ("num_nodes", "num_density_nodes", "num_deep_nodes", "num_deep_density_nodes", "num_transport"):
+        for name in (name for name in _SIZES if name.endswith(("_nodes", "_transport"))):
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name}: got {getattr(self, name)}; allowed: a power of two")
         if self.num_transport > self.num_deep_nodes:
             raise ValueError(
                 f"num_transport: got {self.num_transport}; allowed: at most num_deep_nodes, {self.num_deep_nodes}"
             )
-        if not isinstance(self.deep_bandwidths, tuple) or not 0 < len(self.deep_bandwidths) <= _MOST_BANDWIDTHS:
-            raise ValueError(
-                f"deep_bandwidths: got {self.deep_bandwidths!r:.200}; allowed: a tuple of numbers above 0, "
-                f"{_MOST_BANDWIDTHS} at most"
-            )
-        for name, bandwidths in (("bandwidth", (self.bandwidth,)), ("deep_bandwidths", self.deep_bandwidths)):
-            for bandwidth in bandwidths:
-                checks.number(name, bandwidth, 0, above=True)
-                checks.number(name, bandwidth, 1e-3, 1e3)
 
 
 _SIZES: dict[str, tuple[int, int]] = {
     "num_nodes": (2, 2**22),
+    "num_response_nodes": (2, 2**22),
     "num_density_nodes": (2, 2**24),
-    "num_blurs": (1, 8),  # the weights of the extrapolation reach 70 there, and so does its noise
     "num_deep_nodes": (2, 2**22),
+    "num_deep_response_nodes": (2, 2**22),
     "num_deep_density_nodes": (2, 2**24),
     "num_transport": (2, 2**13),  # hours each
     "num_quality": (16, 2**16),
@@ -118,7 +108,6 @@ _SIZES: dict[str, tuple[int, int]] = {
     "keep_surface": (0, 2**12),
 }
 """Least and most of what is counted."""
-_MOST_BANDWIDTHS = 16
 
 
 def of_names(given: Iterable[str | Measurement]) -> tuple[Measurement, ...]:

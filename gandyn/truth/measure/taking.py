@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gandyn import truth
 from gandyn.gan.config import Config
 from gandyn.gan.game import Game, without
 from gandyn.gan.state import Players, State, Stream
 from gandyn.truth.measure import cheap
 from gandyn.truth.measure.measurement import READS, Attributes, FieldSpec, HostView, Measurement, Subject
 from gandyn.truth.measure.options import MEASUREMENTS, MeasureConfig, of_names
-from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Blurs, Past, View, losses_of, node_bits
+from gandyn.truth.measure.view import SHARED, SHARED_NUMBERS, Past, View, losses_of, node_bits
 
 
 class Plan(NamedTuple):
@@ -23,19 +22,12 @@ class Plan(NamedTuple):
     Attributes:
       measurements: those taken.
       options: how.
-      deep: with the nodes, bandwidths and stream of randomness of deep measurements.
-      grid_sizes: cells along each side of each density grid (`truth.grid_cells`); empty where no density is taken.
+      deep: with the nodes and stream of randomness of deep measurements.
     """
 
     measurements: tuple[Measurement, ...]
     options: MeasureConfig
     deep: bool
-    grid_sizes: tuple[int, ...]
-
-    @property
-    def bandwidths(self) -> tuple[float, ...]:
-        """Of the densities."""
-        return self.options.deep_bandwidths if self.deep else (self.options.bandwidth,)
 
     @property
     def reads(self) -> str:
@@ -43,16 +35,12 @@ class Plan(NamedTuple):
         return max((one.reads for one in self.measurements), key=READS.index, default=READS[0])
 
 
-def plan_of(options: MeasureConfig, target: Any, deep: bool) -> Plan:
-    """What is taken of a GAN with this target: often, or in depth."""
+def plan_of(options: MeasureConfig, deep: bool) -> Plan:
+    """What is taken: often, or in depth."""
     chosen = of_names(options.deep if deep else options.measurements)
     if not deep:
         chosen = (cheap.LOSSES, *chosen, cheap.SAMPLES, cheap.SURFACE)
-    sizes = ()
-    if tuple(target.event_shape) == (2,):
-        bandwidths = options.deep_bandwidths if deep else (options.bandwidth,)
-        sizes = tuple(truth.grid_cells(target, bandwidth) for bandwidth in bandwidths)
-    return Plan(chosen, options, deep, sizes)
+    return Plan(chosen, options, deep)
 
 
 class Measured(NamedTuple):
@@ -124,7 +112,7 @@ def check(game: Game, options: MeasureConfig) -> None:
             f"keep_surface: got {options.keep_surface}; allowed where D's output at a point depends on the batch "
             "around it: 0"
         )
-    plans = (plan_of(options, game.target, deep) for deep in (False, True))
+    plans = (plan_of(options, deep) for deep in (False, True))
     often, in_depth = ({**metrics_of(plan, game), **fields_of(plan, game)} for plan in plans)
     if often.keys() & in_depth.keys():
         names = ", ".join(sorted(often.keys() & in_depth.keys()))
@@ -202,11 +190,10 @@ def measure(
     Raises:
       ValueError: a measurement computes something else than it declares.
     """
-    num_blurs = plan.options.num_blurs
-    blurs = tuple(Blurs(size, width, num_blurs) for size, width in zip(plan.grid_sizes, plan.bandwidths, strict=False))
     stream = Stream.DEEP if plan.deep else Stream.MEASURE
+    num_response = plan.options.num_deep_response_nodes if plan.deep else plan.options.num_response_nodes
     losses = losses_of(game.config, plan.reads == "networks")[0]
-    view = View(game, state, plan.options, blurs, bits, losses, loss_index, stream, past)
+    view = View(game, state, plan.options, bits, num_response, losses, loss_index, stream, past)
     metrics, fields = metrics_of(plan, game), fields_of(plan, game)
     subject, found, more = Subject(game, plan.options), {}, {}
     for one in plan.measurements:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtri
 
 from gandyn import truth
 from gandyn.gan import sampling
@@ -23,8 +22,11 @@ from gandyn.gan.losses import LOSSES
 from gandyn.gan.number import HParams, gathered
 from gandyn.gan.state import Pairs, Players, State, Stream
 from gandyn.truth.coverage import CONVENTIONS
+from gandyn.truth.measure.measurement import Subject
 from gandyn.truth.nodes import NUM_SCRAMBLES
 
+NUM_PILOT = 128
+"""Samples of each side by which the width of the density's kernels is chosen."""
 CHUNK = 1024
 """Rows at a time: layers of so many stay in a core's cache (7.6 ms for G on 2^15 nodes, 35 ms in one piece)."""
 
@@ -40,14 +42,6 @@ def losses_of(config: Config, shared: bool) -> tuple[tuple[Loss, ...], int]:
         if (one.disc, one.critic) == (loss.disc, loss.critic):
             return SHARED, index
     return (loss,), 0
-
-
-class Blurs(NamedTuple):
-    """How a density is estimated; static. Cells along a side, std of one blur, how many (`truth.log_ratios`)."""
-
-    grid_size: int
-    bandwidth: float
-    num: int
 
 
 class Past(NamedTuple):
@@ -104,10 +98,9 @@ def judged(pairs: Pairs, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def node_bits(game: Game, num_nodes: int, num_density_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Sobol bits: for the value (M, num_nodes, coordinates of a pack), for the density (1, num_density_nodes, Z)."""
-    noise = 0 if game.config.instance_noise == "none" else game.size
     return (
         truth.sobol_bits(NUM_SCRAMBLES, num_nodes, game.config.packing * game.pair_coordinates),
-        truth.sobol_bits(1, num_density_nodes, game.config.latent_dim + noise, seed=1),
+        truth.sobol_bits(1, num_density_nodes, game.config.latent_dim, seed=1),
     )
 
 
@@ -143,45 +136,65 @@ def on_nodes(game: Game, variables: Players, key: jax.Array, bits: jax.Array) ->
     return Nodes(clean, fake, pairs, points, labels, apart(logits), jax.tree.map(apart, aux))
 
 
+def resolved(game: Game, noisy: bool) -> bool:
+    """Whether it is known on which of G's sheets a sample lies: latents have two coordinates, and no noise is added."""
+    return game.event_shape == (2,) and game.config.latent_dim == 2 and not noisy
+
+
+def ends_of(subject: Subject) -> tuple[str, ...]:
+    """Which ends of their intervals best responses have: where no sheet is known, there is a lower bound alone."""
+    return ("low", "high") if resolved(subject.game, subject.config.instance_noise != "none") else ("low",)
+
+
+def first(nodes: Nodes, num: int) -> Nodes:
+    """Of each scramble the first `num` nodes, all where there are fewer."""
+    num_nodes = nodes.logits.shape[2]
+    if num >= num_nodes:
+        return nodes
+    rows = len(nodes.real) // nodes.logits.shape[1]  # of a scramble
+    of_rows = lambda x: x.reshape(-1, rows, *x.shape[1:])[:, : rows // num_nodes * num].reshape(-1, *x.shape[1:])  # noqa: E731
+    of_nodes = lambda x: x[:, :, :num]  # noqa: E731
+    cut = {name: jax.tree.map(of_rows, getattr(nodes, name)) for name in ("real", "fake", "pairs", "points", "labels")}
+    return Nodes(**cut, logits=of_nodes(nodes.logits), aux=jax.tree.map(of_nodes, nodes.aux))
+
+
 def log_ratios(
-    game: Game,
-    gen: Any,
-    nodes: Nodes,
-    points: jax.Array,
-    density_uniform: jax.Array,
-    blurs: tuple[Blurs, ...],
-    noisy: bool,
+    game: Game, gen: Any, nodes: Nodes, fake: jax.Array, uniforms: tuple[jax.Array, jax.Array], noisy: bool
 ) -> jax.Array:
-    """Candidates for log p/q at points (2 M N m, 2), real then fake: (A, 2, M, N, m).
+    """log p/q on nodes, real then fake: (A, 2, M, N, m), A of `truth.log_ratios`.
 
     Args:
       game: at its step.
       gen: variables of G, or of its average.
-      nodes: whose labels the points have.
-      points: where.
-      density_uniform: uniforms (N', Z), or (N', Z + 2) with instance noise, pushed through G for its density.
-      blurs: one estimate of the density each; their candidates are joined.
-      noisy: p and q with instance noise, rather than without.
+      nodes: whose real points, latents and labels they are.
+      fake: G's samples (M N m, 2) on the nodes.
+      uniforms: (N', Z), that are pushed through G for its density; (P, `pair_coordinates`), of the pilot samples by
+        which the kernels' width is chosen.
+      noisy: p and q with instance noise, rather than without; of the points alike.
     """
-    config, hparams = game.config, game.hparams
-    latents = game.latents(density_uniform[:, : config.latent_dim])
+    of_density, of_pilot = uniforms
+    real, variance = (nodes.points[: len(fake)], game.hparams.noise_std**2) if noisy else (nodes.real, jnp.zeros(()))
+    pilot = game.pairs(of_pilot)
+    noise = jnp.zeros(()) if pilot.noise is None or not noisy else pilot.noise
 
     def against(target: Any, label: jax.Array | None) -> jax.Array:
-        own = None if label is None else jnp.full(len(latents), label)
-        fake = generate(game, gen, Pairs(latents, latents, own, None))
-        if noisy:
-            noise = hparams.noise_std * ndtri(density_uniform[:, config.latent_dim :])
-            fake, target = fake + noise, target.blur(hparams.noise_std)
-        return jnp.concatenate([truth.log_ratios(points, fake, target, *blur) for blur in blurs])
+        def of_label(latents: jax.Array) -> jax.Array:
+            return game.generate(gen, latents, None if label is None else jnp.full(len(latents), label))
+
+        at = lambda latents: in_chunks(functools.partial(truth.kernels, of_label), latents)  # noqa: E731
+        own = at(nodes.pairs.latents) if resolved(game, noisy) else None
+        pilots = target.transform(of_pilot[:, : target.num_uniforms]) + noise, of_label(pilot.latents) + noise
+        target = target.blur(game.hparams.noise_std) if noisy else target
+        return truth.log_ratios(game, target, at(game.latents(of_density)), own, real, fake, pilots, variance)
 
     if nodes.labels is None:
         ratios = against(game.target, None)
     else:
         of_classes: Any = game.target  # labels are of targets with modes alone
-        of_class = lambda label: against(of_classes.of_class(label, config.num_classes), label)  # noqa: E731
-        each = jax.lax.map(of_class, jnp.arange(config.num_classes))
-        ratios = jnp.take_along_axis(each, nodes.labels[None, None, :], axis=0)[0]
-    return ratios.reshape(-1, *nodes.logits.shape, config.packing)
+        of_class = lambda label: against(of_classes.of_class(label, game.config.num_classes), label)  # noqa: E731
+        each = jax.lax.map(of_class, jnp.arange(game.config.num_classes))  # (classes, A, 2, M N m)
+        ratios = jnp.take_along_axis(each, nodes.labels.reshape(1, 1, 2, -1), axis=0)[0]
+    return ratios.reshape(-1, *nodes.logits.shape, game.config.packing)
 
 
 def values(loss: Loss, numbers: HParams, nodes: Any, ratios: jax.Array) -> jax.Array:
@@ -212,15 +225,15 @@ def replicates(loss: str, ratios: jax.Array) -> jax.Array:
     return truth.cross_fitted(truth.value(one, critics, one.defaults))
 
 
-def divergence(loss: str, ratios: jax.Array) -> truth.Estimate:
-    """The same with its standard error: a lower bound."""
-    return truth.estimate(replicates(loss, ratios))
+def divergences(loss: str, ratios: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same, estimated, and a lower bound of it: of the last candidate, and of the first (`truth.log_ratios`)."""
+    return replicates(loss, ratios[-1:]), replicates(loss, ratios[:1])
 
 
-def jensen_shannon(ratios: jax.Array) -> truth.Estimate:
-    """JSD of single samples in nats, a lower bound: the logistic loss reads 2 JSD - log 4."""
-    best = divergence("f_js", ratios)
-    return truth.Estimate(best.mean / 2, best.se / 2)
+def jensen_shannon(ratios: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Replicates of the JSD of single samples in nats, likewise: the logistic loss reads 2 JSD - log 4."""
+    best, bound = divergences("f_js", ratios)
+    return best / 2, bound / 2
 
 
 @dataclasses.dataclass(eq=False)
@@ -231,8 +244,8 @@ class View:
       unscheduled: the game with its numbers as they were given.
       state: what is measured; its parts that no measurement reads may be empty (`Measurement.reads`).
       options: how the truth is measured (`MeasureConfig`).
-      blurs: estimates of G's density.
       bits: `node_bits`.
+      num_response: nodes of each scramble on which best responses are taken.
       losses, loss_index: the losses that the program holds, and which one is played, () traced.
       stream: of randomness.
       past: earlier parameters, for deep measurements.
@@ -241,8 +254,8 @@ class View:
     unscheduled: Game
     state: State
     options: Any
-    blurs: tuple[Blurs, ...]
     bits: tuple[Any, Any]
+    num_response: int
     losses: tuple[Loss, ...]
     loss_index: Any
     stream: Stream
@@ -284,65 +297,70 @@ class View:
         return self.nodes.logits
 
     @functools.cached_property
-    def density_uniform(self) -> jax.Array:
-        """Uniforms (N', Z) that are pushed through G for its density."""
-        return truth.uniforms(self.key("density"), jnp.asarray(self.bits[1]))[0]
+    def response_nodes(self) -> Nodes:
+        """Those of `nodes` on which best responses are taken: n of each scramble."""
+        return first(self.nodes, self.num_response)
 
     @functools.cached_property
     def log_ratios(self) -> jax.Array:
-        """Candidates for log p/q of the game at the nodes: (A, 2, M, N, m); with instance noise where there is any."""
-        return log_ratios(
-            self.game,
-            self.state.variables.gen,
-            self.nodes,
-            self.nodes.points,
-            self.density_uniform,
-            self.blurs,
-            self.noisy,
-        )
+        """log p/q of the game at `response_nodes`, of A candidates (`truth.log_ratios`): (A, 2, M, n, m).
+
+        With instance noise where there is any.
+        """
+        if not self.noisy:
+            return self.clean_log_ratios
+        nodes = self.response_nodes
+        return self._log_ratios(self.state.variables.gen, nodes.points[len(nodes.fake) :], noisy=True)
 
     @functools.cached_property
     def clean_log_ratios(self) -> jax.Array:
         """The same without instance noise."""
-        return self.log_ratios_of(self.state.variables.gen, self.fake) if self.noisy else self.log_ratios
+        return self._log_ratios(self.state.variables.gen, self.response_nodes.fake, noisy=False)
 
-    def log_ratios_of(self, gen: Any, fake: jax.Array) -> jax.Array:
-        """Candidates for log p/q, without noise, of another G and its samples (M N m, *E) on the nodes."""
-        both = jnp.concatenate([self.real, fake])
-        return log_ratios(self.game, gen, self.nodes, both, self.density_uniform, self.blurs, False)
+    def log_ratios_of(self, gen: Any) -> jax.Array:
+        """The same, without noise, of another G."""
+        return self._log_ratios(gen, generate(self.game, gen, self.response_nodes.pairs), noisy=False)
+
+    def _log_ratios(self, gen: Any, fake: jax.Array, noisy: bool) -> jax.Array:
+        of_density = truth.uniforms(self.key("density"), jnp.asarray(self.bits[1]))[0]
+        of_pilot = sampling.uniform(self.key("pilot"), (NUM_PILOT, self.game.pair_coordinates))
+        return log_ratios(self.game, gen, self.response_nodes, fake, (of_density, of_pilot), noisy)
 
     def by_loss(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function` (loss, *arguments) of the loss that is played."""
         branches = [functools.partial(function, loss) for loss in self.losses]
         return jax.lax.switch(self.loss_index, branches, *arguments) if len(branches) > 1 else branches[0](*arguments)
 
-    def values_of(self, ratios: jax.Array) -> jax.Array:
+    def _values(self, nodes: Nodes, ratios: jax.Array) -> jax.Array:
         """V of the optimal critic of each candidate log ratio (A, 2, M, N, m), D itself the last: (A + 1, M)."""
-        labels = None
-        if self.nodes.labels is not None:
-            labels = self.nodes.labels.reshape(2, *self.logits.shape[1:])
-        played = self.logits, labels, self.nodes.aux
+        labels = None if nodes.labels is None else nodes.labels.reshape(nodes.logits.shape)
         # The log ratio of a pack is the sum of its samples'.
         return self.by_loss(
             lambda loss, played, ratios: values(loss, self.game.hparams, played, ratios),
-            played,
+            (nodes.logits, labels, nodes.aux),
             jnp.sum(ratios, axis=-1),
         )
 
     @functools.cached_property
-    def values(self) -> jax.Array:
-        """V of every candidate critic on every scramble, D itself the last: (A + 1, M)."""
-        return self.values_of(self.log_ratios)
-
-    @functools.cached_property
     def value(self) -> jax.Array:
         """V of D on every scramble, (M,): without a density."""
-        return self.values_of(jnp.zeros((0, *self.logits.shape, self.game.config.packing)))[-1]
+        return self._values(self.nodes, jnp.zeros((0, *self.logits.shape, self.game.config.packing)))[-1]
 
     @functools.cached_property
-    def best(self) -> jax.Array:
-        """The largest V over candidates and D itself on every scramble, cross-fitted: (M,)."""
-        return truth.cross_fitted(self.values)
+    def lags(self) -> tuple[jax.Array, jax.Array]:
+        """max_D V - V on every scramble, (M,): estimated, and a lower bound of it.
+
+        D itself is a candidate, too, chosen on other nodes (`truth.cross_fitted`): never negative but for noise.
+        """
+        found = self._values(self.response_nodes, self.log_ratios)
+        sharp, certified = (truth.cross_fitted(found[jnp.asarray([one, -1])]) for one in (-2, 0))
+        return sharp - found[-1], certified - found[-1]
+
+    @functools.cached_property
+    def bests(self) -> tuple[jax.Array, jax.Array]:
+        """max_D V on every scramble, (M,): estimated, and a lower bound of it; the lag, and V of all nodes."""
+        sharp, certified = self.lags
+        return self.value + sharp, self.value + certified
 
     @functools.cached_property
     def drawn(self) -> tuple[jax.Array, Pairs]:
