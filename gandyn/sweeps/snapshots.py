@@ -16,14 +16,15 @@ from gandyn import devices, environment
 from gandyn.gan import networks, targets
 from gandyn.gan.config import Config, loss_of, penalties_of, rule_of
 from gandyn.gan.game import Game
-from gandyn.gan.state import Players, State
+from gandyn.gan.state import State
 from gandyn.gan.step import init
+from gandyn.results import manifest as manifests
 from gandyn.results import store
 from gandyn.results.files import folder_of
 from gandyn.sweeps import compilation, interrupts, parts, training
 from gandyn.sweeps.folders import groups_of, recorded, schedule_of
 from gandyn.sweeps.progress import shown as show_progress
-from gandyn.sweeps.states import Start, find_run
+from gandyn.sweeps.states import find_run
 from gandyn.sweeps.sweep import Group, Setting
 
 MOMENTS_EVERY = 3
@@ -88,12 +89,37 @@ def snapshots(
                 found[run] = described(one) | {"seed": seed, "states": []}
             for number, step in enumerate(kept):
                 again.advance_to(step)
-                moments = number % MOMENTS_EVERY == 0 or step == kept[-1]
+                moments, states = number % MOMENTS_EVERY == 0 or step == kept[-1], again.states()
                 for position, run in enumerate(own):
                     game = some.runs[position][0].game
-                    state = {"step": step, "arrays": arrays_at(game, again.state_of(position), moments)}
-                    found[run]["states"].append(state)
+                    own_state = jax.tree.map(lambda leaf, position=position: leaf[position], states)
+                    found[run]["states"].append({"step": step, "arrays": arrays_at(game, own_state, moments)})
     return {run: found[run] for run in runs}
+
+
+def snapshots_or_why(
+    path: str | os.PathLike[str],
+    runs: Sequence[int],
+    room: int,
+    using: Iterable[Any] = (),
+    anyway: bool = False,
+    refuse: bool = False,
+    progress: bool = True,
+) -> tuple[dict[int, dict[str, Any]], tuple[str, ...]]:
+    """As `snapshots`; where the runs cannot be trained again, nothing and a sentence that says why.
+
+    Raises:
+      ValueError: with `refuse`, in place of the sentence.
+    """
+    try:
+        given = list(using)
+        there = manifests.read(folder_of(path, "path"))["parts"]
+        own = [*given, *parts.at_hand(there, parts.collect(given))]
+        return snapshots(path, runs, room, using=own, anyway=anyway, progress=progress), ()
+    except ValueError as error:
+        if refuse:
+            raise
+        return {}, (f"No networks are in this page, for its runs cannot be trained again here: {error}",)
 
 
 def evenly(steps: Sequence[int], number: int) -> list[int]:

@@ -5,7 +5,7 @@
 numbers and JSON, put into the page as text. docs/page.md says what is in it. Without jax.
 """
 
-from gandyn.report.interactive.assembly import write, write_play
-from gandyn.report.interactive.telling import telling
+from gandyn.report.interactive.assembly import room_for_networks, write, write_play
+from gandyn.report.interactive.telling import positions, telling
 
-__all__ = ["telling", "write", "write_play"]
+__all__ = ["positions", "room_for_networks", "telling", "write", "write_play"]

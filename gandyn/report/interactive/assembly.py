@@ -124,6 +124,13 @@ def write(
     return _put(_page(said["title"], {"content": deflated(_json(said)), **chunks}), path)
 
 
+def room_for_networks(results: xr.Dataset, size: int = SIZE) -> int:
+    """Bytes of a page of this size that its networks may take: two thirds of what its curves leave."""
+    numbers = len(content.metrics(results)) * results.sizes["run"] * results.sizes["step"]
+    each = 3.6 if numbers <= content.FEW_NUMBERS else 2.4
+    return max(int((size - 300_000 - each * numbers) * 2 / 3), 300_000)
+
+
 def write_play(path: str | os.PathLike[str], known_targets: Mapping[str, Mapping[str, Any]]) -> Path:
     """Writes the page without results, to train in: targets to pick (name -> arrays) or to paint, and every recipe."""
     title = "Train a GAN in the page"
@@ -158,7 +165,8 @@ def _kept(results: xr.Dataset, chosen: Sequence[int], players: Mapping[int, Any]
     order = list(dict.fromkeys([*chosen, *range(results.sizes["run"])]))
     for run in order:
         found = content.surface(results, run)
-        if found is None or run in players or spent + found.size * 0.8 > room:
+        whole = run in players and len(players[run]["states"]) >= results.sizes["step"]
+        if found is None or whole or spent + found.size * 0.8 > room:
             continue
         spent += found.size * 0.8
         packs.setdefault(f"seen-{run}", Pack()).add_rounded("surface", found, 8)

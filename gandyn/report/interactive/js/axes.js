@@ -1,6 +1,6 @@
 // Parallel axes of what a sweep varies and of how its runs ended: a line a run. Dragging along an axis filters.
 
-import { Canvas, button, colour, element, onDrag } from "./dom.js";
+import { Canvas, colour, element, onDrag } from "./dom.js";
 import { ofVerdict, css, rising } from "./colours.js";
 import { clamp, range, shown } from "./numbers.js";
 import { titled } from "./help.js";
@@ -28,7 +28,7 @@ export class Axes {
       if (levels.every((x) => typeof x === "number")) {
         const finite = levels.filter(Number.isFinite), low = Math.min(...finite), high = Math.max(...finite);
         const log = low > 0 && high / low > 30;
-        const [a, b] = log ? [Math.log(low), Math.log(high)] : range(finite);
+        const [c, d] = range(finite), a = log ? Math.log(low) : Math.max(low, c), b = log ? Math.log(high) : Math.min(high, d);
         axes.push({ name, label, values, low: a, high: b, at: (x) => (Number.isFinite(x) ? clamp(((log ? Math.log(x) : x) - a) / (b - a || 1), 0, 1) : NaN), text: (share) => shown(log ? Math.exp(a + share * (b - a)) : a + share * (b - a)) });
       } else if (levels.length <= 24) {
         const order = new Map(levels.map((x, i) => [x, (i + 0.5) / levels.length]));
@@ -153,14 +153,10 @@ export class Axes {
       let label = axis.label;
       const room = (this.canvas.width - 60) / this.axes.length;
       while (context.measureText(label).width > room && label.length > 4) label = `${label.slice(0, -2)}…`;
-      context.fillText(label, anchor, i % 2 ? 12 : 12);
+      context.fillText(label, anchor, 12);
       context.fillStyle = colour("soft");
       context.fillText(axis.text(1), anchor, TOP - 8);
       context.fillText(axis.text(0), anchor, height - 5);
     });
-  }
-
-  clear() {
-    return button("Let go of all axes", "Show every run again", () => this.view.set({ filter: "" }, true));
   }
 }

@@ -68,6 +68,7 @@ export class Fork {
     this.recipe = { ...origin.recipe, penalties: [...origin.recipe.penalties], numbers: { ...DEFAULT_NUMBERS, ...origin.recipe.numbers } };
     this.target = origin.target;
     this.answer = null;
+    this.best = NaN;
     for (const chart of this.charts) chart.start(origin.recorded, origin.step);
     this.title.textContent = `${origin.label}${origin.remembers === false ? " (the optimizers' memories start afresh)" : ""}`;
     const source = document.getElementById("program").textContent;
@@ -110,12 +111,13 @@ export class Fork {
   take(answer) {
     this.answer = answer;
     const { measured, losses } = answer;
+    if (Number.isFinite(measured.best)) this.best = measured.best;
     for (const chart of this.charts) chart.add(answer.at, { ...measured, ...losses });
     if (answer.part) {
       [...this.parts.children].forEach((item, i) => item.classList.toggle("now", i === answer.part.number - 1));
       this.partSays.textContent = `${answer.part.number}. ${answer.part.text}`;
     }
-    const { value, best, accuracy, share } = measured;
+    const { value, accuracy, share } = measured, best = LOSSES[this.recipe.loss].critic ? this.best : NaN;
     const modes = share.length ? `, ${measured.modes} of ${share.length} modes` : "";
     this.told.textContent = Number.isFinite(value)
       ? `Step ${grouped(answer.at)}: V ${shown(value)}${Number.isFinite(best) ? `, best value at least ${shown(best)}, lag at least ${shown(best - value)}` : ", no best value is known for this loss"}${modes}${Number.isFinite(accuracy) ? `, D tells ${shown(100 * accuracy)} % right` : ""}.`

@@ -70,7 +70,7 @@ export class Plane {
     if (layers.has("surface")) this.surface(fine ? FINE : COARSE);
     if (layers.has("density")) this.density();
     const points = this.points();
-    if (layers.has("manifold")) this.manifold();
+    if (layers.has("manifold")) this.manifold(fine ? 5 : 2);
     if (layers.has("samples") && points) this.dots(points);
     if (layers.has("arrows") && points) this.arrows(points);
     if (layers.has("modes")) this.modes();
@@ -174,10 +174,10 @@ export class Plane {
   }
 
   // G of a grid of latents in the first two coordinates, at equal quantiles.
-  manifold() {
+  manifold(finer) {
     const { gen, recipe, label } = this.scene;
     if (!gen) return;
-    const dim = recipe.latent_dim, across = dim > 1 ? GRID : 1, finer = 5, { context } = this.canvas;
+    const dim = recipe.latent_dim, across = dim > 1 ? GRID : 1, { context } = this.canvas;
     const latent = (share) => (recipe.prior === "uniform" ? 1.96 * share - 0.98 : quantile(0.02 + 0.96 * share));
     const lines = [];
     for (const axis of dim > 1 ? [0, 1] : [0])

@@ -8,7 +8,9 @@ import { coordinates, coverage, logDensity, transform } from "./targets.js";
 import { latents } from "./training.js";
 import { lattice, uniforms } from "./randomness.js";
 
-const SHRINK = 0.02; // share of its latent that a kernel's noise replaces
+const SHRINKS = [0.02, 0.08, 0.3]; // share of its latent that a kernel's noise replaces: thin for curves, wide for clouds
+const BEST_NODES = 640;
+const BOUND = 30; // nats: a log ratio beyond it changes no loss, and would overflow one
 const FLOOR = 0.05; // of the target's scale: what keeps a kernel from being thinner than float resolves
 
 // Nodes to measure on: fixed by the seed, so that what moves is the players. {real (N, 2), latents (N, Z)}.
@@ -23,17 +25,17 @@ export function nodes(target, recipe, count = 1024, seed = 7) {
 }
 
 // q around push-forward kernels: at each latent z_i a Gaussian N(G(c z_i), s^2 J J^T + e^2 I). Log density at a point.
-export function density(gen, kernelLatents, scaleOfTarget) {
-  const c = Math.sqrt(1 - SHRINK * SHRINK), count = kernelLatents.rows;
+export function density(gen, kernelLatents, scaleOfTarget, shrink) {
+  const c = Math.sqrt(1 - shrink * shrink), count = kernelLatents.rows;
   const { points, dx, dy } = jacobians(gen, matrix(count, kernelLatents.cols, kernelLatents.data.map((z) => c * z)));
   const floor = (FLOOR * scaleOfTarget) ** 2, kernels = new Float64Array(6 * count);
   for (let i = 0; i < count; i++) {
     let xx = floor, xy = 0, yy = floor;
     for (let j = 0; j < dx.cols; j++) {
       const a = dx.data[i * dx.cols + j], b = dy.data[i * dx.cols + j];
-      xx += SHRINK * SHRINK * a * a;
-      xy += SHRINK * SHRINK * a * b;
-      yy += SHRINK * SHRINK * b * b;
+      xx += shrink * shrink * a * a;
+      xy += shrink * shrink * a * b;
+      yy += shrink * shrink * b * b;
     }
     const det = Math.max(xx * yy - xy * xy, floor * floor);
     kernels.set([points.data[2 * i], points.data[2 * i + 1], yy / det, -xy / det, xx / det, -0.5 * Math.log(det)], 6 * i);
@@ -53,23 +55,28 @@ export function density(gen, kernelLatents, scaleOfTarget) {
   };
 }
 
-const BOUND = 30; // nats: a log ratio beyond it changes no loss, and would overflow one
-
-// max_D V from below: the loss's critic at log p - log q (by kernels at other latents than the nodes') on the nodes, or
-// D's own value where that is larger. NaN where no critic is known.
+// max_D V from below: the loss's critic at log p - log q (q by kernels at other latents than the nodes', of each width and
+// all together) on the nodes; the best of them, or D's own value where that is larger. NaN where no critic is known.
 function bestValue(game, nodes_, points, value) {
-  const loss = LOSSES[game.recipe.loss], { numbers } = game.recipe;
+  const loss = LOSSES[game.recipe.loss], { numbers } = game.recipe, each = SHRINKS.length;
   if (!loss.critic) return NaN;
-  const q = density(game.gen, nodes_.kernels, game.target.scale);
+  const ofWidth = SHRINKS.map((shrink) => density(game.gen, nodes_.kernels, game.target.scale, shrink));
   const judged = (data) => {
-    const out = new Float64Array(data.length / 2);
-    for (let i = 0; i < out.length; i++) {
-      const ratio = logDensity(game.target, data[2 * i], data[2 * i + 1]) - q(data[2 * i], data[2 * i + 1]);
-      out[i] = loss.critic(Math.min(Math.max(Number.isNaN(ratio) ? 0 : ratio, -BOUND), BOUND), numbers);
+    const count = Math.min(data.length / 2, BEST_NODES), out = Array.from({ length: each + 1 }, () => new Float64Array(count));
+    for (let i = 0; i < count; i++) {
+      const x = data[2 * i], y = data[2 * i + 1], p = logDensity(game.target, x, y), logs = ofWidth.map((q) => q(x, y));
+      const most = Math.max(...logs);
+      logs.push(most + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - most), 0) / each));
+      logs.forEach((q, k) => (out[k][i] = loss.critic(clamped(p - q), numbers)));
     }
-    return matrix(out.length, 1, out);
+    return out.map((outputs) => matrix(count, 1, outputs));
   };
-  return Math.max(value, -loss.disc(judged(nodes_.real.data), judged(points.data), numbers).data[0]);
+  const real = judged(nodes_.real.data), fake = judged(points.data);
+  return Math.max(value, ...real.map((_, k) => -loss.disc(real[k], fake[k], numbers).data[0]).filter(Number.isFinite));
+}
+
+function clamped(ratio) {
+  return Number.isNaN(ratio) ? 0 : Math.min(Math.max(ratio, -BOUND), BOUND);
 }
 
 // What is known of the players at hand: {value, best, lag, equilibrium, accuracy, modes, covered, share}.
