@@ -250,10 +250,19 @@ class Live {
   constructor(title, lines) {
     this.lines = lines;
     this.canvas = new Canvas(title, 104);
-    this.node = element("div", { class: "live" }, element("div", { class: "head small" }, element("span", { text: title })), this.canvas.node);
+    const head = element("div", { class: "head small" }, element("span", { text: title }));
+    for (const [, tint, label] of lines) {
+      const key = element("span", { class: "line" });
+      key.style.background = `var(--${tint})`;
+      head.append(element("span", {}, key, ` ${label}`));
+    }
+    this.dashed = element("span", { text: "dashed: recorded", hidden: true });
+    head.append(this.dashed);
+    this.node = element("div", { class: "live" }, head, this.canvas.node);
   }
 
   start(recorded, step) {
+    this.dashed.hidden = !recorded;
     this.recorded = recorded ?? null;
     this.from = step;
     this.points = [];
@@ -306,17 +315,11 @@ class Live {
       context.stroke();
       context.setLineDash([]);
     };
-    this.lines.forEach(([name, tint, label], i) => {
+    this.lines.forEach(([name, tint]) => {
       if (this.recorded?.curves[of[name]]) line(old, ({ s }) => this.recorded.curves[of[name]][s], colour(tint), [4, 3]);
       line(this.points, (p) => p[name], colour(tint), []);
-      context.fillStyle = colour(tint);
-      context.textAlign = "left";
-      context.fillText(label, 50 + i * 130, 8);
     });
     if (old.length) {
-      context.fillStyle = colour("soft");
-      context.textAlign = "right";
-      context.fillText("dashed: recorded", width - 8, 8);
       context.strokeStyle = colour("soft");
       context.strokeRect(x(this.from), 4, 0, height - 22);
     }

@@ -13,7 +13,7 @@ function chunk(name) {
 // What the page holds, unpacked.
 export async function open() {
   const said = JSON.parse(new TextDecoder().decode(await chunk("content")));
-  return new Sweep(said, "curves" in said.entries ? await chunk("curves") : null);
+  return new Sweep(said, said.entries.curves ? await chunk("curves") : null);
 }
 
 export class Sweep {
@@ -28,7 +28,7 @@ export class Sweep {
   }
 
   has(name) {
-    return name in (this.said.entries.curves ?? {});
+    return Object.hasOwn(this.said.entries.curves ?? {}, name);
   }
 
   // A curve (R, S), or another array over runs; null where it was not measured.
