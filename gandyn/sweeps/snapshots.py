@@ -209,6 +209,7 @@ def why_it_cannot_fork(config: Config) -> str:
         "lookahead": config.lookahead > 0,
         "schedules of the learning rates": config.schedule != "constant",
         "stratified batches": config.real_batch != "iid",
+        "both players on one batch": config.second_batch == "same",
         "truncated latents": config.prior == "truncated",
     }
     return ", ".join(reason for reason, holds in reasons.items() if holds)

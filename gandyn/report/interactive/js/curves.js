@@ -34,7 +34,7 @@ export class Curves {
 
   static drawable(figure, sweep) {
     if (figure.free) return sweep.names.length > 0;
-    if (figure.budget) return sweep.has("value") && sweep.has("value_best");
+    if (figure.budget) return sweep.has("value");
     return figure.lines.some(([name]) => sweep.has(name));
   }
 
@@ -187,7 +187,8 @@ export class Curves {
   // Upwards what is left of the divergence, downwards the lag; the line is what remains, the bars its minibatch noise.
   paintBudget(run) {
     const { sweep } = this, { steps } = sweep, equilibrium = sweep.ofRun("equilibrium", run);
-    const best = sweep.curve("value_best", run), value = sweep.curve("value", run), batch = sweep.curve("value_batch", run);
+    const none = new Float32Array(steps.length).fill(NaN);
+    const best = sweep.curve("value_best", run) ?? none, value = sweep.curve("value", run), batch = sweep.curve("value_batch", run);
     const up = steps.map((_, s) => best[s] - equilibrium), down = steps.map((_, s) => value[s] - best[s]);
     const sum = steps.map((_, s) => value[s] - equilibrium), noisy = steps.map((_, s) => (batch ? batch[s] - equilibrium : NaN));
     this.limits = range([...up, ...down, ...noisy], [0]);
