@@ -131,7 +131,7 @@ def main(
 
 def page(results: xr.Dataset, options: Any, printed: Sequence[str], answers: Sequence[str] = ()) -> None:
     """Writes the report with the answers in it, and the page to look into, and prints the table and these sentences."""
-    path = gandyn.report.write(results, options.out / "report.html", answers)
+    path = gandyn.report.write(results, options.out / "report.html", answers, page="page.html")
     print(gandyn.report.summary(results))
     print()
     for line in printed:

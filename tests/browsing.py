@@ -78,7 +78,9 @@ class Opened:
 
 def curve(opened: Opened, name: str, runs: int, steps: int) -> np.ndarray:
     """A curve as the page has it, (R, S)."""
-    text = opened.ask(f"JSON.stringify(Array.from(gandyn.sweep.array({json.dumps(name)}), x => Number.isNaN(x) ? null : x))")
+    text = opened.ask(
+        f"JSON.stringify(Array.from(gandyn.sweep.array({json.dumps(name)}), x => Number.isNaN(x) ? null : x))"
+    )
     values = [np.nan if x is None else x for x in json.loads(text)]
     return np.array(values).reshape(runs, steps)
 
@@ -129,5 +131,6 @@ def random_players(width: int, steps: list[int], seed: int = 0, gen_width: int |
     numbers = {"lr_gen": 1e-3, "lr_disc": 1e-3, "beta1_gen": 0.5, "beta1_disc": 0.5}
     states = [{"step": step, "arrays": arrays()} for step in steps]
     return {
-        "config": config, "numbers": numbers, "target": target, "networks": networks, "forks": "", "seed": 0, "states": states,
+        "config": config, "numbers": numbers, "target": target, "networks": networks, "forks": "", "seed": 0,
+        "states": states,
     }  # fmt: skip

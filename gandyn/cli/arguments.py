@@ -147,8 +147,8 @@ class PageOptions(UsingOptions):
     out: Path | None = None
     """HTML file; by default page.html in the folder."""
     runs: tuple[str, ...] = ()
-    """Runs whose networks go into the page: numbers, and ranges such as 0:8. If left out, the most telling ones: of each
-    verdict the median and the extremes."""
+    """Runs whose networks go into the page: numbers, and ranges such as 0:8. If left out, the most telling ones: of
+    each verdict the median and the extremes."""
     all: bool = False
     """The networks of every run, as far as they fit."""
     size: str = "8MB"

@@ -187,7 +187,9 @@ def _report(call: Call) -> None:
     from gandyn.analysis import opening
 
     options: ReportOptions = call.options
-    written = report.write(opening.open_results(options.path), options.out or options.path / "report.html")
+    out = options.out or options.path / "report.html"
+    beside = "page.html" if (out.parent / "page.html").is_file() else None
+    written = report.write(opening.open_results(options.path), out, page=beside)
     print(written)
     if options.open:
         webbrowser.open(written.resolve().as_uri())

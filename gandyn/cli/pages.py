@@ -30,7 +30,9 @@ def write_page(
       every: all of them, as far as they fit.
       size: that the file has at most, if its curves leave that.
       replay: whether the chosen runs are trained again for their networks; else stored samples and surfaces are shown.
-      using, anyway, progress: as of `gandyn.resume`.
+      using: as of `gandyn.resume`.
+      anyway: as of `gandyn.resume`.
+      progress: as of `gandyn.run`.
 
     Raises:
       FileNotFoundError, ValueError: no results; no such run; a size that cannot be meant; runs that were asked for and

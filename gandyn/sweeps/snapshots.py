@@ -1,6 +1,7 @@
 """Networks of chosen runs at chosen steps as plain arrays, for whoever shows them: `snapshots`.
 
-A sweep stores the last state of a run, not those on the way: the runs are trained again, to the same bits, side by side.
+A sweep stores the last state of a run, not those on the way: the runs are trained again, side by side, to the same
+bits.
 """
 
 import dataclasses
@@ -51,13 +52,15 @@ def snapshots(
       runs: numbers of runs in it.
       room: bytes that all of them may take as float16 in base64; each run has an equal share, and states evenly over
         its measurements, the first and the last among them.
-      using, anyway, progress: as of `resume`.
+      using: as of `resume`.
+      anyway: as of `resume`.
+      progress: as of `run`.
 
     Returns:
       run -> `config` (fields as texts and numbers), `numbers`, `target` (`arrays_of`), `networks` (of each player, as
-      the page builds them; None where the page cannot), `forks` (why it cannot train on; "" where it can), and `states`:
-      for each its `step` and `arrays`, float32, named "gen/params/Dense_0/kernel", "mu/disc/...", or, where the page
-      cannot build the networks, "surface" and "samples".
+      the page builds them; None where it cannot), `forks` (why it cannot train on; "" where it can), `seed`, and
+      `states`: for each its `step` and `arrays`, float32, named "gen/params/Dense_0/kernel", "mu/disc/...", or, where
+      the page cannot build the networks, "surface" and "samples".
 
     Raises:
       FileNotFoundError, ValueError: as `resume`; no such run.
@@ -155,7 +158,12 @@ def described(setting: Setting) -> dict[str, Any]:
 def networks_of(game: Game) -> dict[str, Any] | None:
     """Both players as the page builds them: their fields; None where one is a module of a person's own, or not flat."""
     config = game.config
-    if config.gen is not None or config.disc is not None or game.event_shape != (2,) or config.minibatch_layer != "none":
+    if (
+        config.gen is not None
+        or config.disc is not None
+        or game.event_shape != (2,)
+        or config.minibatch_layer != "none"
+    ):
         return None
     gen = {
         "net": config.gen_net,
@@ -269,14 +277,16 @@ def _shown(game: Game, state: State) -> dict[str, np.ndarray]:
         return {}
     config = game.config
     uniform = np.random.default_rng(0).uniform(2**-20, 1 - 2**-20, (_SAMPLES, config.latent_dim)).astype(np.float32)
-    labels = np.arange(_SAMPLES, dtype=np.int32) % config.num_classes if config.num_classes else None
-    found = {"samples": np.asarray(game.generate(state.variables.gen, game.latents(jax.numpy.asarray(uniform)), labels))}
+    labels = jax.numpy.arange(_SAMPLES) % config.num_classes if config.num_classes else None
+    found = {
+        "samples": np.asarray(game.generate(state.variables.gen, game.latents(jax.numpy.asarray(uniform)), labels))
+    }
     if config.packing == 1 and not game.judges_batches:
         center, half = (np.asarray(part, np.float32) for part in game.target.box())
         line = np.linspace(-1, 1, _GRID, dtype=np.float32) * half
         x, y = np.meshgrid(center[0] + line, center[1] + line)
         points = jax.numpy.asarray(np.stack([x.ravel(), y.ravel()], axis=1))
-        labels = np.zeros(len(points), np.int32) if config.num_classes else None
+        labels = jax.numpy.zeros(len(points), int) if config.num_classes else None
         outputs = game.discriminate(state.variables.disc, points, labels)
         found["surface"] = np.asarray(outputs).reshape(_GRID, _GRID)
     return found

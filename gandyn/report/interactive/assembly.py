@@ -1,7 +1,8 @@
 """The page as one file: modules joined into one script, styles, and chunks of data.
 
-The modules in `js/` are plain ES modules that Node and editors understand. `joined` puts them into one script that needs
-no loader: each becomes a function that is called once, in the order of their imports. It is all the bundling there is.
+The modules in `js/` are plain ES modules that Node and editors understand. `joined` puts them into one script that
+needs no loader: each becomes a function that is called once, in the order of their imports. It is all the bundling
+there is.
 """
 
 import base64

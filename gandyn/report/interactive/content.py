@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gandyn.analysis import reading
-from gandyn.report.facts import facts, incompleteness, provenance, status
+from gandyn.report.facts import count, facts, incompleteness, provenance, status
 from gandyn.report.figures.verdict_mosaic import VERDICT_MARKS
 from gandyn.report.interactive.packing import Pack
 
@@ -169,10 +169,7 @@ def lacking(results: xr.Dataset) -> list[str]:
     said = incompleteness(results)
     gone = int(reading.diverged(results).sum())
     if gone:
-        said.append(
-            f"{gone} run{'s' if gone > 1 else ''} diverged: nothing is drawn of {'them' if gone > 1 else 'it'} from then "
-            "on, and each metric counts as it says."
-        )
+        said.append(f"{count(gone, 'run')} diverged: from then on nothing is drawn, and each metric counts as it says.")
     if "samples" not in results:
         said.append("No samples were kept (MeasureConfig.keep_samples): only runs with stored players show any.")
     elif "xy" not in results["samples"].dims:

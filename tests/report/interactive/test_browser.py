@@ -73,7 +73,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, Path]:
 
 @pytest.mark.slow
 def test_it_opens_in_two_seconds_and_scrubs_in_a_twentieth(started: Any, large: tuple[xr.Dataset, Path]):
-    """The one absolute times of the tests: promises of the page, with room on a slow machine."""
+    """Two seconds and 50 ms are what the page promises; a quarter of either is what it takes on two cores."""
     opened = Opened(started, large[1], "#layers=density,surface,samples,modes,manifold,arrows")
     assert opened.seconds < 2
     opened.settle(800)
@@ -88,7 +88,8 @@ def test_it_opens_in_two_seconds_and_scrubs_in_a_twentieth(started: Any, large: 
 
 
 INKED = """(canvas) => { const c = canvas.getContext('2d'), d = c.getImageData(0, 0, canvas.width, canvas.height).data;
-  const seen = new Set(); for (let i = 0; i < d.length; i += 64) seen.add(d[i] + ' ' + d[i+1] + ' ' + d[i+2] + ' ' + d[i+3]);
+  const seen = new Set();
+  for (let i = 0; i < d.length; i += 64) seen.add(d[i] + ' ' + d[i+1] + ' ' + d[i+2] + ' ' + d[i+3]);
   return seen.size; }"""
 
 
@@ -139,7 +140,11 @@ def test_filters_groups_search_and_address(started: Any, large: tuple[xr.Dataset
     address = opened.ask("location.hash")
     opened.close()
     again = Opened(started, path, address)
-    assert again.ask("[gandyn.view.colour, gandyn.view.sort, gandyn.view.search]") == ["jsd", "value", "minimax collapsed"]
+    assert again.ask("[gandyn.view.colour, gandyn.view.sort, gandyn.view.search]") == [
+        "jsd",
+        "value",
+        "minimax collapsed",
+    ]
     assert again.ask("Array.from(gandyn.visible)") == expected
     again.close()
 

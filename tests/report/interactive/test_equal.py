@@ -20,6 +20,7 @@ from gandyn.gan.step import init, step
 from gandyn.sweeps import snapshots
 
 RING = gandyn.targets.ring(num_modes=4, std=0.1)
+SMALL: dict[str, Any] = {"gen_width": 6, "disc_width": 6}
 
 
 def state_of(game: Any, key: jax.Array, steps: int = 0) -> Any:
@@ -38,7 +39,7 @@ def networks_task(config: gandyn.Config, key: jax.Array, steps: int = 0) -> tupl
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(24, config.latent_dim)).astype(np.float32)
     points = rng.normal(size=(24 * config.packing, 2)).astype(np.float32)
-    labels = np.full(24, 1, np.int32) if config.num_classes else None
+    labels = jnp.full(24, 1, jnp.int32) if config.num_classes else None
     task = {
         "do": "evaluate",
         "networks": snapshots.networks_of(game),
@@ -49,8 +50,8 @@ def networks_task(config: gandyn.Config, key: jax.Array, steps: int = 0) -> tupl
         "label": 1,
     }
     variables = state.variables
-    samples = game.generate(variables.gen, latents, labels)
-    outputs = game.discriminate(variables.disc, points, labels)
+    samples = game.generate(variables.gen, jnp.asarray(latents), labels)
+    outputs = game.discriminate(variables.disc, jnp.asarray(points), labels)
     return task, {"samples": np.ravel(samples), "outputs": np.ravel(outputs)}
 
 
@@ -76,7 +77,7 @@ TRAINED: list[dict[str, Any]] = [
 def networks_compared(kinds: list[dict[str, Any]], folder: Path) -> None:
     tasks, wanted = [], []
     for number, kind in enumerate(kinds):
-        config = gandyn.Config(**{"gen_width": 6, "disc_width": 6, "batch_size": 8} | kind)
+        config = gandyn.Config(**SMALL | {"batch_size": 8} | kind)
         task, right = networks_task(config, jax.random.key(number), 3 if kind in TRAINED else 0)
         tasks.append(task)
         wanted.append(right)
@@ -148,7 +149,7 @@ GAMES: list[dict[str, Any]] = [{"loss": name} for name in SEPARABLE] + [
 def compared(games: list[dict[str, Any]], folder: Path) -> None:
     tasks, wanted = [], []
     for number, kind in enumerate(games):
-        config = gandyn.Config(**{"gen_width": 6, "disc_width": 6, "batch_size": 16} | kind)
+        config = gandyn.Config(**SMALL | {"batch_size": 16} | kind)
         task, right = gradient_task(config, jax.random.key(100 + number))
         tasks.append(task)
         wanted.append(right)
@@ -185,7 +186,13 @@ def test_optimizers_are_those_of_the_package(tmp_path: Path):
             updates, memory = made.update(jnp.asarray(gradient, jnp.float32), memory, params)
             params = params + updates
         tasks.append(
-            {"do": "updates", "optimizer": name, "start": start.tolist(), "gradients": gradients.tolist(), "numbers": numbers}
+            {
+                "do": "updates",
+                "optimizer": name,
+                "start": start.tolist(),
+                "gradients": gradients.tolist(),
+                "numbers": numbers,
+            }
         )
         wanted.append(np.asarray(params))
     for task, got, right in zip(tasks, javascript.answers(tasks, tmp_path), wanted, strict=True):
@@ -215,7 +222,11 @@ def test_critics_and_equilibria_are_those_of_the_package(tmp_path: Path):
 def test_targets_are_those_of_the_package(tmp_path: Path):
     made = {name: make() for name, make in gandyn.targets.TARGETS.items()}
     made["mixture"] = gandyn.targets.build(
-        "mixture", means=[0, 0, 1, 1], stds=[0.1, 0.2], weights=[0.25, 0.75], shapes=[[[2, 0], [0.3, 0.5]], [[1, 0], [0, 1]]]
+        "mixture",
+        means=[0, 0, 1, 1],
+        stds=[0.1, 0.2],
+        weights=[0.25, 0.75],
+        shapes=[[[2, 0], [0.3, 0.5]], [[1, 0], [0, 1]]],
     )
     rng = np.random.default_rng(3)
     tasks = []
@@ -245,8 +256,9 @@ READ = {
     "disc_fourier", "maxout_pieces", "norm_epsilon", "gen_optimizer", "disc_optimizer",
 }  # fmt: skip
 REFUSED: dict[str, Any] = {
-    "gen": "(a module)", "disc": "(a module)", "gen_norm": "batch", "disc_norm": "spectral", "minibatch_layer": "stddev",
-    "packing": 2, "num_classes": 2, "dataset_size": 8, "instance_noise": "constant", "gradient_norm": "gen", "top_k": True,
+    "gen": "(a module)", "disc": "(a module)", "gen_norm": "batch", "disc_norm": "spectral",
+    "minibatch_layer": "stddev", "packing": 2, "num_classes": 2, "dataset_size": 8, "instance_noise": "constant",
+    "gradient_norm": "gen", "top_k": True,
     "lookahead": 5, "schedule": "linear", "real_batch": "stratified", "prior": "truncated", "second_batch": "same",
 }  # fmt: skip
 NO_MATTER = {
@@ -266,6 +278,10 @@ def test_what_the_page_does_not_train_it_refuses_to():
             continue
         config = gandyn.Config(**{name: value})
         assert snapshots.why_it_cannot_fork(config), name
-    for field, value in (("loss", "feature_matching"), ("rule", "extragradient"), ("disc_optimizer", "optimistic_adam")):
+    for field, value in (
+        ("loss", "feature_matching"),
+        ("rule", "extragradient"),
+        ("disc_optimizer", "optimistic_adam"),
+    ):
         assert snapshots.why_it_cannot_fork(gandyn.Config(**{field: value})), field
     assert snapshots.why_it_cannot_fork(gandyn.Config(penalties=("lecam",)))

@@ -8,8 +8,8 @@ from typing import Any
 import browsing
 import flax.linen as nn
 import haste
-import jax
 import javascript
+import jax
 import numpy as np
 import pytest
 from browsing import Opened
@@ -177,15 +177,22 @@ def test_own_parts_that_are_not_at_hand_leave_a_page_without_networks(tmp_path: 
 def test_a_fork_keeps_to_the_recorded_value(tmp_path: Path):
     """From a recorded state with the recorded settings, V after 200 steps is among those of forks with other draws.
 
-    20 runs, eight forks each: the recorded V beside them is one more draw of the same distribution, so its distance from
-    their mean over their standard deviation, times sqrt(8 / 9), is Student's t with 7 degrees of freedom where V is
-    normal. Of twenty at most two may be beyond its 99 % quantile (probability of more by chance: 0.001).
+    20 runs, eight forks each: the recorded V beside them is one more draw of the same distribution, so its distance
+    from their mean over their standard deviation, times sqrt(8 / 9), is Student's t with 7 degrees of freedom where V
+    is normal. Of twenty at most two may be beyond its 99 % quantile (probability of more by chance: 0.001).
     """
     target = gandyn.targets.ring(num_modes=4, std=0.1)
     config = gandyn.Config(gen_width=12, disc_width=12, batch_size=64)
     hparams = gandyn.HParams(lr_gen=1e-3, lr_disc=1e-3)
     results = gandyn.run(
-        target, config, hparams, seeds=range(20), num_steps=800, measure_every=200, out=tmp_path / "runs", progress=False
+        target,
+        config,
+        hparams,
+        seeds=range(20),
+        num_steps=800,
+        measure_every=200,
+        out=tmp_path / "runs",
+        progress=False,
     )
     kept = snapshots.snapshots(tmp_path / "runs", list(range(20)), 10**8, progress=False)
     start = next(i for i, state in enumerate(kept[0]["states"]) if state["step"] == 600)

@@ -24,7 +24,9 @@ from gandyn.sweeps import sweep_file
 
 @pytest.fixture(scope="module")
 def results() -> xr.Dataset:
-    return opening.derive(synthetic.make(recipes=["non_saturating", "minimax"], seeds=6, steps=6, samples=20, surface=8))
+    return opening.derive(
+        synthetic.make(recipes=["non_saturating", "minimax"], seeds=6, steps=6, samples=20, surface=8)
+    )
 
 
 def said_by(path: Path) -> dict[str, Any]:
@@ -104,7 +106,13 @@ def test_what_a_page_cannot_show_is_said(results: xr.Dataset, tmp_path: Path):
     bare = results.drop_vars(["samples", "surface", "modes", "value"])
     bare.attrs["status"] = "interrupted"
     told = " ".join(said_by(interactive.write(bare, tmp_path / "page.html", notes=["Mine."]))["lacking"])
-    for part in ("incomplete: their status is interrupted", "No samples were kept", "value was not measured", "Coverage was not", "Mine."):
+    for part in (
+        "incomplete: their status is interrupted",
+        "No samples were kept",
+        "value was not measured",
+        "Coverage was not",
+        "Mine.",
+    ):
         assert part in told
     assert "diverged" in told
 
@@ -136,13 +144,14 @@ def test_a_module_in_another_form_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 RECIPE = {
     "loss": "least_squares", "penalties": ["r1", "wgan_gp"], "rule": "alternating", "disc_steps": 2, "gen_steps": 1,
-    "first": "disc", "batch_size": 32, "latent_dim": 3, "prior": "uniform", "gen_net": "mlp", "gen_width": 8, "gen_depth": 1,
+    "first": "disc", "batch_size": 32, "latent_dim": 3, "prior": "uniform",
+    "gen_net": "mlp", "gen_width": 8, "gen_depth": 1,
     "gen_activation": "tanh", "disc_net": "mlp", "disc_width": 8, "disc_depth": 1, "disc_activation": "relu",
     "gen_optimizer": "adam", "disc_optimizer": "rmsprop",
     "numbers": {
         "lr_gen": 1e-3, "lr_disc": 2e-3, "beta1_gen": 0.5, "beta1_disc": 0.5, "beta2_gen": 0.99, "beta2_disc": 0.9,
-        "eps_gen": 1e-8, "eps_disc": 1e-8, "r1_weight": 0.3, "wgan_gp_weight": 5.0, "wgan_gp_norm": 1.0, "label_fake": 0.0,
-        "label_real": 1.0, "label_gen": 1.0, "alpha_gen": 2.0,
+        "eps_gen": 1e-8, "eps_disc": 1e-8, "r1_weight": 0.3, "wgan_gp_weight": 5.0, "wgan_gp_norm": 1.0,
+        "label_fake": 0.0,        "label_real": 1.0, "label_gen": 1.0, "alpha_gen": 2.0,
     },
 }  # fmt: skip
 

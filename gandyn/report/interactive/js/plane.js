@@ -228,9 +228,11 @@ export class Plane {
   modes() {
     const { target, covered } = this.scene;
     if (!target || !covered) return;
-    const { means, stds } = modes(target), { context } = this.canvas, scale = this.canvas.width / (2 * this.half);
+    const { context } = this.canvas, scale = this.canvas.width / (2 * this.half);
+    if (target.modes && target.modes.length > covered.length) return this.components(target, covered);
+    const { means, stds } = modes(target);
     for (let k = 0; k < stds.length && k < covered.length; k++) {
-      const [x, y] = this.px(means[2 * k], means[2 * k + 1]), radius = Math.max(3 * stds[k] * scale, 7);
+      const [x, y] = this.px(means[2 * k], means[2 * k + 1]), radius = target.kind === "points" ? 9 : Math.max(3 * stds[k] * scale, 7);
       context.strokeStyle = colour(covered[k] ? "held" : "lost");
       context.lineWidth = 2;
       context.setLineDash(covered[k] ? [] : [3, 3]);
@@ -248,6 +250,26 @@ export class Plane {
         context.stroke();
       }
     }
+  }
+
+  // Of modes of several components (an arc of a curve, say) each component's place: a dot where covered, a cross where lost.
+  components(target, covered) {
+    const { context } = this.canvas;
+    target.modes.forEach((mode, k) => {
+      const [x, y] = this.px(target.means[2 * k], target.means[2 * k + 1]), on = covered[mode], a = 3;
+      context.strokeStyle = context.fillStyle = colour(on ? "held" : "lost");
+      context.lineWidth = 1.4;
+      context.beginPath();
+      if (on) context.arc(x, y, 2.4, 0, 7);
+      else {
+        context.moveTo(x - a, y - a);
+        context.lineTo(x + a, y + a);
+        context.moveTo(x + a, y - a);
+        context.lineTo(x - a, y + a);
+      }
+      if (on) context.fill();
+      else context.stroke();
+    });
   }
 
   axes() {

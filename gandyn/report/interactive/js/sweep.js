@@ -109,7 +109,7 @@ export class Sweep {
     const box = center === null ? {} : { center: [center[2 * run], center[2 * run + 1]], half };
     if (!recorded.means && !recorded.points) return null;
     const scale = recorded.stds?.length ? Math.min(...recorded.stds) : half / 50;
-    return { kind: recorded.means ? "mixture" : "points", scale, ...box, ...recorded };
+    return { kind: recorded.points ? "points" : "mixture", scale, ...box, ...recorded };
   }
 
   // What is kept of a run beside its curves, unpacked once: {samples (S, N, 2), surface (S, H, W), states} or less.
