@@ -77,7 +77,8 @@ TRAINED: list[dict[str, Any]] = [
 def networks_compared(kinds: list[dict[str, Any]], folder: Path) -> None:
     tasks, wanted = [], []
     for number, kind in enumerate(kinds):
-        config = gandyn.Config(**SMALL | {"batch_size": 8} | kind)
+        own: dict[str, Any] = SMALL | {"batch_size": 8} | kind
+        config = gandyn.Config(**own)
         task, right = networks_task(config, jax.random.key(number), 3 if kind in TRAINED else 0)
         tasks.append(task)
         wanted.append(right)
@@ -149,7 +150,8 @@ GAMES: list[dict[str, Any]] = [{"loss": name} for name in SEPARABLE] + [
 def compared(games: list[dict[str, Any]], folder: Path) -> None:
     tasks, wanted = [], []
     for number, kind in enumerate(games):
-        config = gandyn.Config(**SMALL | {"batch_size": 16} | kind)
+        own: dict[str, Any] = SMALL | {"batch_size": 16} | kind
+        config = gandyn.Config(**own)
         task, right = gradient_task(config, jax.random.key(100 + number))
         tasks.append(task)
         wanted.append(right)
@@ -184,7 +186,7 @@ def test_optimizers_are_those_of_the_package(tmp_path: Path):
         memory = made.init(params)
         for gradient in gradients:
             updates, memory = made.update(jnp.asarray(gradient, jnp.float32), memory, params)
-            params = params + updates
+            params = params + jnp.asarray(updates)
         tasks.append(
             {
                 "do": "updates",
@@ -276,8 +278,8 @@ def test_what_the_page_does_not_train_it_refuses_to():
     for name, value in REFUSED.items():
         if value == "(a module)":
             continue
-        config = gandyn.Config(**{name: value})
-        assert snapshots.why_it_cannot_fork(config), name
+        one: dict[str, Any] = {name: value}
+        assert snapshots.why_it_cannot_fork(gandyn.Config(**one)), name
     for field, value in (
         ("loss", "feature_matching"),
         ("rule", "extragradient"),

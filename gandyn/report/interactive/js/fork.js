@@ -276,7 +276,10 @@ class Live {
   draw() {
     if (!this.canvas.fit() || !this.points.length) return;
     const { context, width, height } = this.canvas, last = this.points[this.points.length - 1], span = Math.max(last.step - this.from, 20);
-    const low = this.recorded ? Math.max(this.recorded.steps[0], this.from - span) : this.from, high = this.from + span * 1.03;
+    // Beside what is recorded, at least its next measurement is in view.
+    const steps = this.recorded?.steps ?? [0], gap = steps.length > 1 ? steps[1] - steps[0] : 0;
+    const low = this.recorded ? Math.max(steps[0], this.from - Math.max(span, 2 * gap)) : this.from;
+    const high = this.from + Math.max(span * 1.03, 1.1 * gap);
     const old = this.recorded ? this.recorded.steps.map((step, s) => ({ step, s })).filter(({ step }) => step >= low && step <= high) : [];
     const of = { best: "value_best", value: "value", modes: "modes", loss_disc: "loss_disc", loss_gen: "loss_gen" };
     const values = this.lines.flatMap(([name]) => [...this.points.map((p) => p[name]), ...old.map(({ s }) => this.recorded.curves[of[name]]?.[s])]);

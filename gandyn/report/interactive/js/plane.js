@@ -3,7 +3,7 @@
 import { Canvas, colour, onDrag } from "./dom.js";
 import { sides } from "./colours.js";
 import { clamp, ticks, shown } from "./numbers.js";
-import { matrix } from "./tape.js";
+import { matrix, pooled } from "./tape.js";
 import { discriminate, generate } from "./networks.js";
 import { sigmoid } from "./functions.js";
 import { logDensity, modes } from "./targets.js";
@@ -110,7 +110,7 @@ export class Plane {
   surface(n) {
     const { scene } = this;
     let outputs, size = n, box = null;
-    if (scene.disc && (scene.packing ?? 1) === 1) outputs = discriminate(scene.disc, matrix(n * n, 2, this.grid(n)), scene.label).data;
+    if (scene.disc && (scene.packing ?? 1) === 1) outputs = pooled(() => discriminate(scene.disc, matrix(n * n, 2, this.grid(n)), scene.label).data.slice());
     else if (scene.surface) {
       size = scene.surface.size;
       outputs = new Float64Array(size * size);
@@ -156,7 +156,7 @@ export class Plane {
     const key = `${scene.recipe.prior} ${scene.recipe.latent_dim}`;
     if (!this.latents.has(key)) this.latents.set(key, fixedLatents(scene.recipe, FAKES));
     const classes = scene.gen.spec.classes, labels = classes ? Array.from({ length: FAKES }, (_, i) => i % classes) : 0;
-    return generate(scene.gen, this.latents.get(key), labels).data;
+    return pooled(() => generate(scene.gen, this.latents.get(key), labels).data.slice());
   }
 
   dots(points, fill = colour("fake"), radius = 1.9, alpha = 0.85) {
@@ -190,7 +190,7 @@ export class Plane {
         lines.push([matrix(count, dim, data), axis]);
       }
     for (const [latents, axis] of lines) {
-      const points = generate(gen, latents, label).data;
+      const points = pooled(() => generate(gen, latents, label).data.slice());
       context.strokeStyle = colour(axis ? "green" : "orange");
       context.lineWidth = 0.9;
       context.beginPath();
@@ -202,7 +202,7 @@ export class Plane {
   arrows(points) {
     const { disc, recipe, packing } = this.scene;
     if (!disc || (packing ?? 1) > 1 || !LOSSES[recipe.loss] || disc.spec.classes) return;
-    const some = points.slice(0, 2 * ARROWS), pulls = pull({ disc, recipe }, some), { context } = this.canvas;
+    const some = points.slice(0, 2 * ARROWS), pulls = pooled(() => Float64Array.from(pull({ disc, recipe }, some))), { context } = this.canvas;
     const longest = Math.max(...Array.from({ length: ARROWS }, (_, i) => Math.hypot(pulls[2 * i], pulls[2 * i + 1])));
     if (!(longest > 0)) return;
     context.strokeStyle = context.fillStyle = colour("arrow");

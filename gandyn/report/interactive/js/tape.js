@@ -18,14 +18,48 @@ export function matrix(rows, cols, values) {
   return new Matrix(rows, cols, data);
 }
 
+// ---- memory: what is thrown away after each picture and each step is used again, for collecting it costs more
+
+let borrowed = null, idle = 0;
+const free = new Map(), MOST_IDLE = 6e6;
+
+function fresh(size) {
+  if (borrowed === null) return new Float64Array(size);
+  const found = free.get(size)?.pop();
+  if (found) {
+    idle -= size;
+    found.fill(0);
+  }
+  const array = found ?? new Float64Array(size);
+  borrowed.push(array);
+  return array;
+}
+
+// What work() returns; every matrix that it made is used again afterwards, so it returns numbers, or copies of data.
+export function pooled(work) {
+  if (borrowed !== null) return work();
+  borrowed = [];
+  try {
+    return work();
+  } finally {
+    for (const array of borrowed) {
+      if (idle + array.length > MOST_IDLE) continue;
+      idle += array.length;
+      if (!free.has(array.length)) free.set(array.length, []);
+      free.get(array.length).push(array);
+    }
+    borrowed = null;
+  }
+}
+
 export function filled(rows, cols, value) {
-  return new Matrix(rows, cols, new Float64Array(rows * cols).fill(value));
+  return new Matrix(rows, cols, fresh(rows * cols).fill(value));
 }
 
 // ---- products
 
 function product(a, b, n, k, m) {
-  const out = new Float64Array(n * m);
+  const out = fresh(n * m);
   for (let i = 0; i < n; i++) {
     const to = i * m;
     let j = 0;
@@ -43,7 +77,7 @@ function product(a, b, n, k, m) {
 }
 
 function transposed(a, rows, cols) {
-  const out = new Float64Array(rows * cols);
+  const out = fresh(rows * cols);
   for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) out[j * rows + i] = a[i * cols + j];
   return out;
 }
@@ -69,19 +103,19 @@ export function multiplyAT(a, b) {
 // ---- entry by entry
 
 export function add(a, b) {
-  const data = new Float64Array(a.data.length);
+  const data = fresh(a.data.length);
   for (let i = 0; i < data.length; i++) data[i] = a.data[i] + b.data[i];
   return new Matrix(a.rows, a.cols, data, [a, b], [(g) => g, (g) => g]);
 }
 
 export function scale(a, factor) {
-  const data = new Float64Array(a.data.length);
+  const data = fresh(a.data.length);
   for (let i = 0; i < data.length; i++) data[i] = factor * a.data[i];
   return new Matrix(a.rows, a.cols, data, [a], [(g) => scale(g, factor)]);
 }
 
 export function shift(a, by) {
-  const data = new Float64Array(a.data.length);
+  const data = fresh(a.data.length);
   for (let i = 0; i < data.length; i++) data[i] = a.data[i] + by;
   return new Matrix(a.rows, a.cols, data, [a], [(g) => g]);
 }
@@ -91,14 +125,14 @@ export function subtract(a, b) {
 }
 
 export function times(a, b) {
-  const data = new Float64Array(a.data.length);
+  const data = fresh(a.data.length);
   for (let i = 0; i < data.length; i++) data[i] = a.data[i] * b.data[i];
   return new Matrix(a.rows, a.cols, data, [a, b], [(g) => times(g, b), (g) => times(g, a)]);
 }
 
 // A function and its derivatives, [f, f', f'', ...], at each entry.
 export function apply(a, functions, order = 0) {
-  const f = functions[order], data = new Float64Array(a.data.length);
+  const f = functions[order], data = fresh(a.data.length);
   if (f === undefined) throw new RangeError("no such derivative of this function is known");
   for (let i = 0; i < data.length; i++) data[i] = f(a.data[i]);
   return new Matrix(a.rows, a.cols, data, [a], [(g) => times(g, apply(a, functions, order + 1))]);
@@ -106,13 +140,14 @@ export function apply(a, functions, order = 0) {
 
 // The larger of two at each entry; of equal ones the first.
 export function larger(a, b) {
-  const mask = new Float64Array(a.data.length), data = new Float64Array(a.data.length);
+  const mask = fresh(a.data.length), other = fresh(a.data.length), data = fresh(a.data.length);
   for (let i = 0; i < data.length; i++) {
     mask[i] = a.data[i] >= b.data[i] ? 1 : 0;
+    other[i] = 1 - mask[i];
     data[i] = mask[i] ? a.data[i] : b.data[i];
   }
   const first = new Matrix(a.rows, a.cols, mask);
-  const second = new Matrix(a.rows, a.cols, mask.map((x) => 1 - x));
+  const second = new Matrix(a.rows, a.cols, other);
   return new Matrix(a.rows, a.cols, data, [a, b], [(g) => times(g, first), (g) => times(g, second)]);
 }
 
@@ -120,46 +155,46 @@ export function larger(a, b) {
 
 // A row (1, m) under each of n rows.
 export function spread(row, rows) {
-  const m = row.cols, data = new Float64Array(rows * m);
+  const m = row.cols, data = fresh(rows * m);
   for (let i = 0; i < rows; i++) data.set(row.data, i * m);
   return new Matrix(rows, m, data, [row], [sumRows]);
 }
 
 export function sumRows(a) {
-  const data = new Float64Array(a.cols);
+  const data = fresh(a.cols);
   for (let i = 0; i < a.rows; i++) for (let j = 0; j < a.cols; j++) data[j] += a.data[i * a.cols + j];
   return new Matrix(1, a.cols, data, [a], [(g) => spread(g, a.rows)]);
 }
 
 export function addRow(a, row) {
-  const data = new Float64Array(a.data.length), m = a.cols;
+  const data = fresh(a.data.length), m = a.cols;
   for (let i = 0; i < a.rows; i++) for (let j = 0; j < m; j++) data[i * m + j] = a.data[i * m + j] + row.data[j];
   return new Matrix(a.rows, m, data, [a, row], [(g) => g, sumRows]);
 }
 
 // A column (n, 1) beside itself, m times.
 export function widen(column, cols) {
-  const data = new Float64Array(column.rows * cols);
+  const data = fresh(column.rows * cols);
   for (let i = 0; i < column.rows; i++) data.fill(column.data[i], i * cols, (i + 1) * cols);
   return new Matrix(column.rows, cols, data, [column], [sumColumns]);
 }
 
 export function sumColumns(a) {
-  const data = new Float64Array(a.rows);
+  const data = fresh(a.rows);
   for (let i = 0; i < a.rows; i++) for (let j = 0; j < a.cols; j++) data[i] += a.data[i * a.cols + j];
   return new Matrix(a.rows, 1, data, [a], [(g) => widen(g, a.cols)]);
 }
 
 // Columns first .. last - 1.
 export function columns(a, first, last) {
-  const m = last - first, data = new Float64Array(a.rows * m);
+  const m = last - first, data = fresh(a.rows * m);
   for (let i = 0; i < a.rows; i++) data.set(a.data.subarray(i * a.cols + first, i * a.cols + last), i * m);
   return new Matrix(a.rows, m, data, [a], [(g) => within(g, first, a.cols)]);
 }
 
 // The columns of a among others that are zero.
 export function within(a, first, cols) {
-  const data = new Float64Array(a.rows * cols);
+  const data = fresh(a.rows * cols);
   for (let i = 0; i < a.rows; i++) data.set(a.data.subarray(i * a.cols, (i + 1) * a.cols), i * cols + first);
   return new Matrix(a.rows, cols, data, [a], [(g) => columns(g, first, first + a.cols)]);
 }
@@ -171,12 +206,12 @@ export function beside(a, b) {
 export function total(a) {
   let sum = 0;
   for (let i = 0; i < a.data.length; i++) sum += a.data[i];
-  return new Matrix(1, 1, Float64Array.of(sum), [a], [(g) => everywhere(g, a.rows, a.cols)]);
+  return new Matrix(1, 1, fresh(1).fill(sum), [a], [(g) => everywhere(g, a.rows, a.cols)]);
 }
 
 // One number at each of n x m entries.
 export function everywhere(a, rows, cols) {
-  return new Matrix(rows, cols, new Float64Array(rows * cols).fill(a.data[0]), [a], [total]);
+  return new Matrix(rows, cols, fresh(rows * cols).fill(a.data[0]), [a], [total]);
 }
 
 export function mean(a) {

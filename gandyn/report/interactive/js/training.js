@@ -3,7 +3,7 @@
 // A game is {recipe, gen, disc, memory, target, step}: `recipe` = {loss, penalties, rule, disc_steps, gen_steps,
 // batch_size, prior, latent_dim, gen_optimizer, disc_optimizer} and its `numbers`.
 
-import { add, apply, gradients, matrix, mean, scale, shift, sumColumns, times, total, widen } from "./tape.js";
+import { add, apply, gradients, matrix, mean, pooled, scale, shift, sumColumns, times, total, widen } from "./tape.js";
 import { RELU, ROOT, SQUARE } from "./functions.js";
 import { discriminate, generate, slopes } from "./networks.js";
 import { LOSSES } from "./losses.js";
@@ -147,20 +147,30 @@ export function update(optimizer, params, gradient, memory, own) {
 
 // ---- turns and steps
 
+// One update of D; the losses at it.
 export function discTurn(game, batch) {
+  return pooled(() => discMove(game, batch));
+}
+
+// One update of G; its loss at it.
+export function genTurn(game, batch) {
+  return pooled(() => genMove(game, batch));
+}
+
+function discMove(game, batch) {
   const { recipe, memory } = game, found = discGradient(game, batch);
   update(recipe.disc_optimizer, game.disc.params, found.gradient, memory.disc, optimizerNumbers(recipe.disc_optimizer, recipe.numbers, "disc"));
   if (recipe.penalties.includes("clip")) {
     const bound = recipe.numbers.clip_bound;
     for (const one of Object.values(game.disc.params)) one.data.forEach((x, i) => (one.data[i] = Math.min(Math.max(x, -bound), bound)));
   }
-  return found;
+  return { loss: found.loss, penalty: found.penalty };
 }
 
-export function genTurn(game, batch) {
+function genMove(game, batch) {
   const { recipe, memory } = game, found = genGradient(game, batch);
   update(recipe.gen_optimizer, game.gen.params, found.gradient, memory.gen, optimizerNumbers(recipe.gen_optimizer, recipe.numbers, "gen"));
-  return found;
+  return { loss: found.loss };
 }
 
 // One step: D's updates and G's in the order of the recipe, each on a fresh batch. only: "disc" or "gen" leaves the

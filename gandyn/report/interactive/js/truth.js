@@ -1,7 +1,7 @@
 // The truth beside a fork, estimated in the page: V on quasi-random nodes, a lower bound of the best value, coverage,
 // accuracy. All of it is computed here, from the players at hand.
 
-import { matrix } from "./tape.js";
+import { matrix, pooled } from "./tape.js";
 import { discriminate, generate, jacobians } from "./networks.js";
 import { LOSSES } from "./losses.js";
 import { coordinates, coverage, logDensity, transform } from "./targets.js";
@@ -81,6 +81,10 @@ function clamped(ratio) {
 
 // What is known of the players at hand: {value, best, lag, equilibrium, accuracy, modes, covered, share}.
 export function measure(game, nodes_, withBest = true) {
+  return pooled(() => measured(game, nodes_, withBest));
+}
+
+function measured(game, nodes_, withBest) {
   const loss = LOSSES[game.recipe.loss], { numbers } = game.recipe;
   const points = generate(game.gen, nodes_.latents);
   const real = discriminate(game.disc, nodes_.real), fake = discriminate(game.disc, points);
