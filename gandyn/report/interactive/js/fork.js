@@ -131,7 +131,7 @@ export class Fork {
     if (!this.answer) return;
     const { target, recipe, answer } = this, loss = LOSSES[recipe.loss];
     const covered = answer.measured.covered.length ? answer.measured.covered : null;
-    this.plane.draw({ target, box: { center: target.center, half: target.half }, gen: answer.gen, disc: answer.disc, recipe, packing: 1, covered, decision: loss.decision?.(recipe.numbers) ?? NaN, logistic: Boolean(loss.nats), layers: new Set(this.view.layers.split(",")), label: 0 }, !this.running);
+    this.plane.draw({ target, box: { center: target.center, half: target.half }, gen: answer.gen, disc: answer.disc, recipe, packing: 1, covered, decision: loss.decision?.(recipe.numbers) ?? NaN, logistic: Boolean(loss.nats), layers: new Set(this.view.layers.split(",")), label: 0, count: this.view.count }, !this.running);
     for (const chart of this.charts) chart.draw();
   }
 

@@ -22,7 +22,7 @@ class Page {
     this.root = document.getElementById("page");
     takeMarks(sweep.said.marks);
     const first = sweep.said.chosen?.[0] ?? 0, last = Math.max(sweep.steps.length - 1, 0);
-    this.limits = { run: Math.max(sweep.count - 1, 0), other: sweep.count - 1, step: last, label: 99 };
+    this.limits = { run: Math.max(sweep.count - 1, 0), other: sweep.count - 1, step: last, label: 99, count: 20000 };
     this.first = { run: first, step: last };
     if (!sweep.said.verdicts?.of) this.first.colour = sweep.has("modes") ? "modes" : (sweep.names[0] ?? "verdict");
     this.read();
@@ -176,7 +176,7 @@ class Page {
     }
     if (this.sweep.said.play) return this.fork.draw();
     if (only("step")) return this.drawStep();
-    if (only("layers", "label")) {
+    if (only("layers", "label", "count")) {
       this.boxes.update();
       this.drawRuns(true);
       this.fork?.draw();

@@ -12,7 +12,7 @@ import { quantile, uniforms } from "./randomness.js";
 import { LOSSES } from "./losses.js";
 
 export const COARSE = 32, FINE = 96;
-const FAKES = 256, ARROWS = 40, GRID = 17;
+const COARSE_FAKES = 512, ARROWS = 40, GRID = 17;
 
 // Latents that are the same whenever they are drawn: (count, dim), of the recipe's prior.
 export function fixedLatents(recipe, count, seed = 11) {
@@ -69,9 +69,9 @@ export class Plane {
     const { layers } = scene;
     if (layers.has("surface")) this.surface(fine ? FINE : COARSE);
     if (layers.has("density")) this.density();
-    const points = this.points();
+    const points = this.points(fine);
     if (layers.has("manifold")) this.manifold(fine ? 5 : 2);
-    if (layers.has("samples") && points) this.dots(points);
+    if (layers.has("samples") && points) this.dots(points, colour("fake"), points.length > 2000 ? 1.3 : 1.9);
     if (layers.has("arrows") && points) this.arrows(points);
     if (layers.has("modes")) this.modes();
     this.axes();
@@ -150,12 +150,13 @@ export class Plane {
     this.canvas.context.drawImage(kept.image, 0, 0, this.canvas.width, this.canvas.height);
   }
 
-  points() {
+  points(fine) {
     const { scene } = this;
     if (!scene.gen) return scene.samples;
-    const key = `${scene.recipe.prior} ${scene.recipe.latent_dim}`;
-    if (!this.latents.has(key)) this.latents.set(key, fixedLatents(scene.recipe, FAKES));
-    const classes = scene.gen.spec.classes, labels = classes ? Array.from({ length: FAKES }, (_, i) => i % classes) : 0;
+    const count = fine ? (scene.count ?? 256) : Math.min(scene.count ?? 256, COARSE_FAKES);
+    const key = `${scene.recipe.prior} ${scene.recipe.latent_dim} ${count}`;
+    if (!this.latents.has(key)) this.latents.set(key, fixedLatents(scene.recipe, count));
+    const classes = scene.gen.spec.classes, labels = classes ? Array.from({ length: count }, (_, i) => i % classes) : 0;
     return pooled(() => generate(scene.gen, this.latents.get(key), labels).data.slice());
   }
 

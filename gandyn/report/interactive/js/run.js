@@ -62,7 +62,7 @@ export class Run {
     const mass = sweep.modeMass(run, s), real = sweep.realMass(run);
     const covered = mass && real ? Array.from(real, (due, k) => mass[k] >= HELD * due) : null;
     const box = target ? { center: target.center, half: target.half } : null;
-    const scene = { target, box, covered, decision: sweep.ofRun("decision", run), logistic: sweep.ofRun("in_nats", run) === 1, layers: new Set(view.layers.split(",")), label: view.label, samples: null, surface: null };
+    const scene = { target, box, covered, decision: sweep.ofRun("decision", run), logistic: sweep.ofRun("in_nats", run) === 1, layers: new Set(view.layers.split(",")), label: view.label, count: view.count, samples: null, surface: null };
     if (sweep.at("finite", run, s) === 0) return { ...scene, covered: null, says: "The run has diverged by this step: its parameters are not finite, and nothing is drawn of it." };
     if (!held.more) return { ...scene, says: "Unpacking …" };
     const found = this.state(), about = sweep.said.players[run];
@@ -183,5 +183,11 @@ export function layerBoxes(view) {
     boxes.set(name, box);
     node.append(element("label", { title: `Key ${i + 1}` }, box, ` ${words[name]}`));
   });
-  return { node, update: () => boxes.forEach((box, name) => (box.checked = view.layer(name))) };
+  const count = select("Samples of networks", ["256", "1000", "4000"], String(view.count), (x) => view.set({ count: Number(x) }));
+  node.append(element("label", { text: "draw " }, count));
+  const update = () => {
+    boxes.forEach((box, name) => (box.checked = view.layer(name)));
+    count.value = String(view.count);
+  };
+  return { node, update };
 }

@@ -13,6 +13,7 @@ const DEFAULTS = {
   search: "",
   metric: "", // of the free curve
   layers: "density,surface,samples,modes",
+  count: 256, // samples that are drawn of networks
   label: 0, // class that is drawn of conditional players
   theme: "auto",
   filter: "", // brushed axes: name:low:high|...
