@@ -13,6 +13,7 @@ from browsing import Opened, curve, random_players
 
 from gandyn.analysis import opening
 from gandyn.report import interactive
+from gandyn.report.interactive import content
 
 HOSTILE = "<script>alert(1)</script>\"'>&${title}</script><img src=x onerror=alert(2)>"
 
@@ -230,7 +231,11 @@ def test_hostile_texts_are_inert(started: Any, tmp_path: Path):
 @pytest.mark.slow
 def test_thousands_of_runs_stay_fluid_and_small(started: Any, tmp_path: Path):
     results = synthetic.make(seeds=1024, steps=41, samples=12, surface=0, diverged=False)
-    results = opening.derive(results)
+    results = opening.derive(synthetic.extended(results))
+    noisy, rng = results.copy(deep=True), np.random.default_rng(0)
+    for name in content.metrics(noisy):  # what deflates worst
+        noisy[name].values[:] = rng.normal(size=noisy[name].shape)
+    assert len(content.curves(noisy)[0].text()) < 22_000_000
     path = written(results, tmp_path / "page.html", 64, 3, size=8_000_000)
     assert path.stat().st_size < 25_000_000
     opened = Opened(started, path)
@@ -240,4 +245,13 @@ def test_thousands_of_runs_stay_fluid_and_small(started: Any, tmp_path: Path):
         return spent; })()"""
     )
     assert np.median(spent) < 100, np.median(spent)
+    xs, ys, side = opened.ask(
+        "[Array.from(gandyn.mosaic.geometry.xs), Array.from(gandyn.mosaic.geometry.ys), gandyn.mosaic.geometry.side]"
+    )
+    width, height = opened.ask("[gandyn.mosaic.canvas.width, gandyn.mosaic.canvas.height]")
+    assert len(set(zip(xs, ys, strict=True))) == 4096
+    assert min(xs) >= 0
+    assert max(xs) + side <= width
+    assert max(ys) + side <= height
+    assert side >= 3
     opened.close()

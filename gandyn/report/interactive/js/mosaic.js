@@ -5,7 +5,7 @@ import { css, isLight, ofVerdict, rising } from "./colours.js";
 import { range, shown } from "./numbers.js";
 import { titled } from "./help.js";
 
-const MOST_LABELS = 40;
+const MOST_LABELS = 40, HEIGHT = 520;
 
 export class Mosaic {
   constructor(sweep, view) {
@@ -99,27 +99,22 @@ export class Mosaic {
     this.sorting.value = this.view.sort;
     if (document.activeElement !== this.searching) this.searching.value = this.view.search;
     this.visible = visible;
-    this.size();
+    this.size(anew);
     if (!this.canvas.fit()) return;
-    const colours = this.colouring();
-    const { context } = this.canvas, { cell, left, top, across } = this.geometry, sub = cell / across;
-    const signs = this.view.colour === "verdict" && sub >= 11;
-    context.font = `${Math.min(sub * 0.62, 13)}px system-ui, sans-serif`;
+    const colours = this.colouring(), { context } = this.canvas, { side, xs, ys } = this.geometry;
+    const signs = this.view.colour === "verdict" && side >= 11, gap = side >= 6 ? 1 : 0;
+    context.font = `${Math.min(side * 0.62, 13)}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    const gap = sub >= 6 ? 1 : 0;
-    for (const [key, runs] of this.layout.cells) {
-      const x0 = left + (key % this.layout.columns.length) * cell, y0 = top + Math.floor(key / this.layout.columns.length) * cell;
-      runs.forEach((run, i) => {
-        const x = x0 + (i % across) * sub, y = y0 + Math.floor(i / across) * sub, [fill, sign] = colours(run);
-        context.globalAlpha = visible[run] ? 1 : 0.12;
-        context.fillStyle = fill;
-        context.fillRect(x, y, sub - gap, sub - gap);
-        if (signs) {
-          context.fillStyle = isLight(fill) ? "#111" : "#fff";
-          context.fillText(sign, x + sub / 2, y + sub / 2);
-        }
-      });
+    for (let run = 0; run < this.sweep.count; run++) {
+      const x = xs[run], y = ys[run], [fill, sign] = colours(run);
+      context.globalAlpha = visible[run] ? 1 : 0.12;
+      context.fillStyle = fill;
+      context.fillRect(x, y, side - gap, side - gap);
+      if (signs) {
+        context.fillStyle = isLight(fill) ? "#111" : "#fff";
+        context.fillText(sign, x + side / 2, y + side / 2);
+      }
     }
     context.globalAlpha = 1;
     this.labels();
@@ -129,33 +124,54 @@ export class Mosaic {
     if (this.hovered === undefined || this.hovered < 0) this.told.textContent = `${shownRuns} of ${this.sweep.count} runs. Click one to look into it, shift-click a second to see both.`;
   }
 
-  size() {
-    const { rows, columns, inside } = this.layout, width = this.canvas.node.clientWidth || 400;
-    const labelled = rows.length <= MOST_LABELS && this.view.rows !== "seed";
-    const left = labelled ? Math.min(0.32 * width, 150) : 26, across = Math.ceil(Math.sqrt(inside));
-    let cell = Math.min((width - left - 4) / columns.length, 26 * across);
-    cell = Math.max(cell, 1.5);
-    if (rows.length * cell > 560) cell = Math.max(560 / rows.length, 1.5);
-    this.geometry = { cell, left, top: 16, across, labelled };
-    this.canvas.node.style.height = `${Math.ceil(rows.length * cell + 20)}px`;
+  // Places the cells as large as they fit: rows that are too long are wrapped, and what is too high stands side by side.
+  size(anew) {
+    const { rows, columns, cells, inside } = this.layout, width = this.canvas.node.clientWidth || 400;
+    if (!anew && this.geometry?.width === width) return;
+    const labelled = rows.length <= MOST_LABELS && this.view.rows !== "seed", across = Math.ceil(Math.sqrt(inside));
+    const left = labelled ? Math.min(0.32 * width, 150) : 8, room = width - left - 6;
+    let found = null;
+    for (let cell = 26 * across; ; cell *= 0.96) {
+      const perLine = Math.max(1, Math.min(columns.length, Math.floor(room / cell))), lines = Math.ceil(columns.length / perLine);
+      const strip = lines * cell + (lines > 1 ? 4 : 0), blocks = Math.max(1, Math.floor(width / (left + perLine * cell + 6)));
+      const high = Math.ceil(rows.length / blocks) * strip;
+      if (high <= HEIGHT || cell < 3 * across) {
+        found = { cell, perLine, lines, strip, high, rowsOfBlock: Math.ceil(rows.length / blocks) };
+        break;
+      }
+    }
+    const { cell, perLine, strip, rowsOfBlock, lines, high } = found, side = cell / across, top = lines === 1 ? 16 : 4;
+    const xs = new Float64Array(this.sweep.count), ys = new Float64Array(this.sweep.count), starts = [];
+    for (let row = 0; row < rows.length; row++) starts.push([Math.floor(row / rowsOfBlock) * (left + perLine * cell + 6) + left, top + (row % rowsOfBlock) * strip]);
+    for (const [key, runs] of cells) {
+      const column = key % columns.length, [x0, y0] = starts[Math.floor(key / columns.length)];
+      runs.forEach((run, i) => {
+        xs[run] = x0 + (column % perLine) * cell + (i % across) * side;
+        ys[run] = y0 + Math.floor(column / perLine) * cell + Math.floor(i / across) * side;
+      });
+    }
+    this.geometry = { width, cell, side, left, top, labelled, lines, starts, strip, xs, ys };
+    this.canvas.node.style.height = `${Math.ceil(top + high + 4)}px`;
   }
 
   labels() {
-    const { context } = this.canvas, { cell, left, top, labelled } = this.geometry, { rows, columns } = this.layout;
+    const { context } = this.canvas, { cell, left, labelled, lines, starts, strip } = this.geometry, { rows, columns } = this.layout;
     context.fillStyle = colour("soft");
     context.font = "11px system-ui, sans-serif";
+    context.textBaseline = "middle";
     const text = (x) => (typeof x === "number" ? shown(x) : String(x) || "none");
     if (labelled) {
       context.textAlign = "right";
       rows.forEach((key, i) => {
         let label = text(key);
         while (context.measureText(label).width > left - 8 && label.length > 2) label = `${label.slice(0, -2)}…`;
-        if (cell >= 9 || i % Math.ceil(11 / cell) === 0) context.fillText(label, left - 5, top + (i + 0.5) * cell);
+        if (strip >= 9 || i % Math.ceil(11 / strip) === 0) context.fillText(label, starts[i][0] - 5, starts[i][1] + Math.min(strip, 26) / 2);
       });
     }
+    if (lines > 1 || !starts.length) return;
     context.textAlign = "center";
     const every = Math.ceil(34 / cell);
-    columns.forEach((key, i) => i % every === 0 && context.fillText(text(key).slice(0, 12), left + (i + 0.5) * cell, 8));
+    columns.forEach((key, i) => i % every === 0 && context.fillText(text(key).slice(0, 12), starts[0][0] + (i + 0.5) * cell, 8));
   }
 
   // Run -> [colour, sign] under the present colouring; the legend says what they mean.
@@ -186,12 +202,8 @@ export class Mosaic {
   }
 
   boxOf(run) {
-    const { cell, left, top, across } = this.geometry, sub = cell / across, columns = this.layout.columns.length;
-    for (const [key, runs] of this.layout.cells) {
-      const i = runs.indexOf(run);
-      if (i >= 0) return [left + (key % columns) * cell + (i % across) * sub, top + Math.floor(key / columns) * cell + Math.floor(i / across) * sub, sub];
-    }
-    return null;
+    const { xs, ys, side } = this.geometry;
+    return run >= 0 && run < xs.length ? [xs[run], ys[run], side] : null;
   }
 
   mark(run, stroke) {
@@ -207,25 +219,21 @@ export class Mosaic {
   }
 
   runAt(x, y) {
-    const { cell, left, top, across } = this.geometry, { rows, columns, cells } = this.layout;
-    const column = Math.floor((x - left) / cell), row = Math.floor((y - top) / cell);
-    if (column < 0 || row < 0 || column >= columns.length || row >= rows.length) return -1;
-    const runs = cells.get(row * columns.length + column) ?? [], sub = cell / across;
-    const i = Math.floor((x - left - column * cell) / sub) + across * Math.floor((y - top - row * cell) / sub);
-    return runs[i] ?? -1;
+    const { xs, ys, side } = this.geometry;
+    for (let run = 0; run < xs.length; run++) if (x >= xs[run] && x < xs[run] + side && y >= ys[run] && y < ys[run] + side) return run;
+    return -1;
   }
 
   // The run above, below or beside the present one among those that are visible.
   neighbour(dx, dy) {
-    const box = this.boxOf(this.view.run);
-    if (box === null) return this.view.run;
-    const [x, y, side] = box;
-    for (let k = 1; k < 5000; k++) {
-      const run = this.runAt(x + side / 2 + k * dx * side, y + side / 2 + k * dy * side);
-      if (run >= 0 && this.visible?.[run]) return run;
-      if (x + k * dx * side < 0 || y + k * dy * side < 0 || x + k * dx * side > this.canvas.width || y + k * dy * side > this.canvas.height) break;
+    const { xs, ys } = this.geometry, from = this.view.run;
+    let best = from, nearest = Infinity;
+    for (let run = 0; run < xs.length; run++) {
+      const along = (xs[run] - xs[from]) * dx + (ys[run] - ys[from]) * dy;
+      const aside = Math.abs((xs[run] - xs[from]) * dy) + Math.abs((ys[run] - ys[from]) * dx), far = along + 20 * aside;
+      if (along > 0.01 && this.visible?.[run] && far < nearest) [best, nearest] = [run, far];
     }
-    return this.view.run;
+    return best;
   }
 
   tell(run) {
