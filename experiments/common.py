@@ -11,6 +11,7 @@ import xarray as xr
 
 import gandyn
 from gandyn import checks, cli
+from gandyn.cli import pages
 from gandyn.gan.config import numbers_of
 
 Recipe = tuple[dict[str, Any], dict[str, Any]]
@@ -129,10 +130,11 @@ def main(
 
 
 def page(results: xr.Dataset, options: Any, printed: Sequence[str], answers: Sequence[str] = ()) -> None:
-    """Writes the page with the answers in it, and prints the table and these sentences."""
-    path = gandyn.report.write(results, options.out / "report.html", answers)
+    """Writes the report with the answers in it, and the page to look into, and prints the table and these sentences."""
+    path = gandyn.report.write(results, options.out / "report.html", answers, page="page.html")
     print(gandyn.report.summary(results))
     print()
     for line in printed:
         print(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  "))
-    print(f"\nresults: {options.out}\npage:    {path}")
+    print(f"\nresults: {options.out}\nreport:  {path}", flush=True)
+    print(f"page:    {pages.write_page(options.out)}")

@@ -64,7 +64,7 @@ def test_every_command_is_understood(file):
 
 def test_every_document_with_commands_is_known():
     found = [name for name in DOCUMENTS if commands_of((ROOT / name).read_text())]
-    assert found == ["README.md", "docs/exports.md", "docs/sweeps.md"]
+    assert found == ["README.md", "docs/exports.md", "docs/page.md", "docs/sweeps.md"]
     assert {words[0] for words in commands_of(entry.USAGE)} == set(commands.COMMANDS)
 
 
@@ -110,7 +110,7 @@ def run_commands(file: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> in
 @pytest.mark.slow
 def test_the_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     with haste.everywhere():
-        assert run_commands("README.md", tmp_path, monkeypatch) == 10
+        assert run_commands("README.md", tmp_path, monkeypatch) == 11
     assert gandyn.open_results(tmp_path / "runs/grid").sizes["run"] == 6
     assert "the same to the bit" in capsys.readouterr().out
 

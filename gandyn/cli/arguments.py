@@ -138,6 +138,31 @@ class ReportOptions(FolderOptions):
     """Show it in the browser."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PageOptions(UsingOptions):
+    """To write the page in which a sweep is looked into."""
+
+    path: Path | None = dataclasses.field(default=None, metadata=_PLACE)
+    """Results folder; none with --play."""
+    out: Path | None = None
+    """HTML file; by default page.html in the folder."""
+    runs: tuple[str, ...] = ()
+    """Runs whose networks go into the page: numbers, and ranges such as 0:8. If left out, the most telling ones: of
+    each verdict the median and the extremes."""
+    all: bool = False
+    """The networks of every run, as far as they fit."""
+    size: str = "8MB"
+    """Size that the file has at most, if its curves leave that; such as 20MB."""
+    play: bool = False
+    """A page without results, to train in: pick or paint a target."""
+    replay: bool = True
+    """Train the chosen runs again for their networks; without it, stored samples and surfaces are shown alone."""
+    anyway: bool = False
+    """Replay though versions or the kind of device are others, and last digits may differ."""
+    open: bool = False
+    """Show it in the browser."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportOptions(FolderOptions):
     """To write tables."""

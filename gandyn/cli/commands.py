@@ -18,6 +18,7 @@ from gandyn.cli.arguments import (
     ExtendOptions,
     FolderOptions,
     ListOptions,
+    PageOptions,
     ReplayOptions,
     ReportOptions,
     ResumeOptions,
@@ -115,7 +116,7 @@ def say_results(out: Path) -> None:
     many = len(reading.recipes(found)) > MOST_RECIPES
     print(status.status(out) if many else report.summary(found, _width()))
     more = f"    a table: gandyn show {out}" if many else ""
-    print(f"\nresults: {out}    a page of them: gandyn report {out}{more}")
+    print(f"\nresults: {out}    a page of them: gandyn report {out}, gandyn page {out}{more}")
 
 
 def _resume(call: Call) -> None:
@@ -186,7 +187,37 @@ def _report(call: Call) -> None:
     from gandyn.analysis import opening
 
     options: ReportOptions = call.options
-    written = report.write(opening.open_results(options.path), options.out or options.path / "report.html")
+    out = options.out or options.path / "report.html"
+    beside = "page.html" if (out.parent / "page.html").is_file() else None
+    written = report.write(opening.open_results(options.path), out, page=beside)
+    print(written)
+    if options.open:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def _page(call: Call) -> None:
+    options: PageOptions = call.options
+    if options.play and (options.path is not None or options.runs or options.all):
+        raise ValueError("play: got results as well; allowed: --play alone, with --out FILE.html")
+    if not options.play and options.path is None:
+        raise ValueError("page: got no folder; allowed: gandyn page DIR, or gandyn page --play")
+    from gandyn.cli import pages
+
+    if options.path is None:
+        written = pages.write_play(options.out or Path("play.html"))
+    else:
+        from gandyn.sweeps import sweep
+
+        written = pages.write_page(
+            options.path,
+            options.out,
+            runs=sweep.parse_seeds(options.runs) if options.runs else None,
+            every=options.all,
+            size=options.size,
+            replay=options.replay,
+            using=call.modules,
+            anyway=options.anyway,
+        )
     print(written)
     if options.open:
         webbrowser.open(written.resolve().as_uri())
@@ -264,6 +295,9 @@ COMMANDS: dict[str, Command] = {
         "Create one run again, bit for bit, measured as densely as wanted, and compare it with what was recorded.",
     ),
     "report": Command(ReportOptions, _report, "Write one self-contained HTML page of a results folder."),
+    "page": Command(
+        PageOptions, _page, "Write one offline page in which a sweep is looked into, run by run and step by step."
+    ),
     "show": Command(ShowOptions, _show, "Print what a results folder holds, and its table of results."),
     "export": Command(ExportOptions, _export, "Write results for other tools (docs/exports.md)."),
     "list": Command(ListOptions, _list, "List what there is to choose from, with one line each."),

@@ -27,6 +27,7 @@ A microscope for the loss dynamics of GANs: many small GANs at once, the true va
   gandyn status DIR                            how far it is
   gandyn replay DIR --run 17                   one run again, bit for bit, measured more densely
   gandyn report DIR [--out FILE.html]          one self-contained HTML page of a results folder
+  gandyn page DIR [--size 20MB]                one offline page to look into every run, at every step (docs/page.md)
   gandyn show DIR [--json]                     what a results folder holds, and its table of results
   gandyn export DIR --to csv                   tables (csv, parquet), or event files (tensorboard)
   gandyn list [WHAT]                           losses, penalties, targets, ... with one line each

@@ -52,13 +52,14 @@ def _figure(results: xr.Dataset, section: Section) -> dict[str, Any]:
     }
 
 
-def render(results: xr.Dataset, answers: Sequence[str] = ()) -> str:
-    """The report as HTML; ``answers`` as in `write`."""
+def render(results: xr.Dataset, answers: Sequence[str] = (), page: str | None = None) -> str:
+    """The report as HTML; ``answers`` and ``page`` as in `write`."""
     rows = tables.table(results)
     sentences, curves = sections.others(results)
     return _TEMPLATES.get_template("page.html").render(
         title=str(results.attrs.get("title") or "Results of gandyn"),
         facts=f"{facts(results)}; {status(results)}",
+        page=page,
         lacking=incompleteness(results),
         headlines=[*answers, *headlines(results, rows)],
         verdicts=sections.verdicts(results),
@@ -73,21 +74,25 @@ def render(results: xr.Dataset, answers: Sequence[str] = ()) -> str:
     )
 
 
-def write(results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[str] = ()) -> Path:
+def write(
+    results: xr.Dataset, path: str | os.PathLike[str], answers: Sequence[str] = (), page: str | None = None
+) -> Path:
     """Writes the report as one HTML file that needs no other file and no network, and returns its path.
 
     Args:
         results: the dataset of `gandyn.open_results`.
         path: the file to write. Its folder is made where it is lacking; a file that is there is replaced, at once.
         answers: sentences that stand before the findings that every report has.
+        page: name of the file beside it in which the sweep can be looked into (`gandyn page`), to link to; None where
+            there is none.
     """
-    page = render(results, answers)
+    text = render(results, answers, page)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader who reloads the page while it is written never sees half of it.
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # in a folder from elsewhere it might be a link to somewhere else
     with partial.open("x", encoding="utf-8", errors="replace") as file:
-        file.write(page)
+        file.write(text)
     partial.replace(path)
     return path

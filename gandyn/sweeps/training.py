@@ -171,6 +171,10 @@ class Training:
         """The state of one run, on the first device."""
         return self._many.one(self._states, run)
 
+    def states(self) -> State:
+        """The states of all runs, leaves (R, ...) as copies on the host; waits for the devices."""
+        return self._many.trim(self._states)
+
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on from here, as copies on the host; waits for the devices."""
         return Checkpoint(self.step, self.recorded, self._tree())

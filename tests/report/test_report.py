@@ -129,6 +129,17 @@ def test_page_is_complete_and_self_contained(results: xr.Dataset, tmp_path: Path
     assert re.sub(r"\s", "", modes) in re.sub(r"\s", "", text)
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_a_report_links_to_the_page_beside_it(results: xr.Dataset, tmp_path: Path):
+    few = results.isel(step=[0, 10, 20]).drop_vars(["samples", "surface"])
+    for name, link in (("page.html", "page.html"), ("javascript:alert(1)", "javascript%3Aalert%281%29")):
+        page, text = read(report.write(few, tmp_path / "report.html", page=name))
+        assert ("href", link) in page.attributes
+        assert "Look into every run" in text
+    page, text = read(report.write(few, tmp_path / "report.html"))
+    assert "Look into every run" not in text
+
+
 @pytest.mark.usefixtures("blank")
 def test_hostile_labels_are_inert(results: xr.Dataset, tmp_path: Path):
     labels = np.where(results["recipe"].values == "non_saturating", HOSTILE, "plain").astype(object)
