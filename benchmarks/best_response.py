@@ -34,7 +34,7 @@ def trained(target: Any, num_steps: int, loss: str, num_seeds: int) -> Any:
     config = gandyn.Config(loss=loss, gen_width=64, disc_width=64, batch_size=128, **LOSSES[loss])
     hparams = gandyn.HParams(lr_gen=5e-4 if loss == "wasserstein" else 2e-3, lr_disc=1e-3)
     names = ("value", "best_response", "coverage")
-    every = {"num_steps": num_steps, "measure_every": num_steps, "deep_every": num_steps}
+    every: dict[str, Any] = {"num_steps": num_steps, "measure_every": num_steps, "deep_every": num_steps}
     return gandyn.run(
         target,
         config,
