@@ -46,6 +46,9 @@ def test_experiment_runs_every_recipe_and_writes_its_page(tmp_path, monkeypatch,
     printed = capsys.readouterr().out
     assert "Wasserstein, gradient penalty" in printed
     assert "report.html" in printed
+    assert printed.splitlines()[-1].endswith("page.html"), "the last line is the path of the page"
+    assert 'href="page.html"' in page
+    assert (out / "page.html").stat().st_size < 8_000_000
     assert "Does the minibatch loss track the true value function?" in page
 
 
