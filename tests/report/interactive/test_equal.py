@@ -285,5 +285,6 @@ def test_what_the_page_does_not_train_it_refuses_to():
         ("rule", "extragradient"),
         ("disc_optimizer", "optimistic_adam"),
     ):
-        assert snapshots.why_it_cannot_fork(gandyn.Config(**{field: value})), field
+        other: dict[str, Any] = {field: value}
+        assert snapshots.why_it_cannot_fork(gandyn.Config(**other)), field
     assert snapshots.why_it_cannot_fork(gandyn.Config(penalties=("lecam",)))
