@@ -130,9 +130,11 @@ export class Mosaic {
     if (!anew && this.geometry?.width === width) return;
     const labelled = rows.length <= MOST_LABELS && this.view.rows !== "seed", across = Math.ceil(Math.sqrt(inside));
     const left = labelled ? Math.min(0.32 * width, 150) : 8, room = width - left - 6;
+    // Rows are not wrapped where cells of eight pixels fit beside each other.
+    const most = room / columns.length >= 8 * across ? Math.min(26 * across, room / columns.length) : 26 * across;
     let found = null;
-    for (let cell = 26 * across; ; cell *= 0.96) {
-      const perLine = Math.max(1, Math.min(columns.length, Math.floor(room / cell))), lines = Math.ceil(columns.length / perLine);
+    for (let cell = most; ; cell *= 0.96) {
+      const perLine = Math.max(1, Math.min(columns.length, Math.floor(room / cell + 1e-6))), lines = Math.ceil(columns.length / perLine);
       const strip = lines * cell + (lines > 1 ? 4 : 0), blocks = Math.max(1, Math.floor(width / (left + perLine * cell + 6)));
       const high = Math.ceil(rows.length / blocks) * strip;
       if (high <= HEIGHT || cell < 3 * across) {
