@@ -13,7 +13,10 @@ import gandyn
 from gandyn import checks, cli
 from gandyn.cli import pages
 from gandyn.gan.config import numbers_of
+from gandyn.report import interactive
 
+NUM_LOOKED_INTO = 3
+"""Runs whose networks go into the page."""
 Recipe = tuple[dict[str, Any], dict[str, Any]]
 """What a recipe sets in Config and in HParams."""
 
@@ -137,4 +140,6 @@ def page(results: xr.Dataset, options: Any, printed: Sequence[str], answers: Seq
     for line in printed:
         print(textwrap.fill(line, 100, initial_indent="- ", subsequent_indent="  "))
     print(f"\nresults: {options.out}\nreport:  {path}", flush=True)
-    print(f"page:    {pages.write_page(options.out)}")
+    # Networks of a few: all that are telling take a third of the training time again (`gandyn page`).
+    few = interactive.telling(results)[:NUM_LOOKED_INTO]
+    print(f"page:    {pages.write_page(options.out, runs=results.run.values[few].tolist())}")

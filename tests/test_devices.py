@@ -61,6 +61,7 @@ gandyn.Sweep(gandyn.sweep.make_settings(target, config, gandyn.HParams()), seeds
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_no_fewer_devices():
     """What checks it starts jax: `gandyn.run` in a script trained on one device, and said that jax had been started."""
     assert prepared(SWEEP) == [str(max(devices.MIN_CPU_DEVICES, CORES))]

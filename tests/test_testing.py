@@ -408,7 +408,7 @@ class Square:
         ),
     ],
 )
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_broken_targets(wrong, names, message):
     report = check(Square(wrong=wrong), play=False, raises=False)
     assert [one.name for one in report.failures] == names

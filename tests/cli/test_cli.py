@@ -445,7 +445,7 @@ def test_an_export_whose_library_is_missing(kind, module, folder, tmp_path, caps
         ({"JAX_NUM_CPU_DEVICES": "0"}, "JAX_NUM_CPU_DEVICES: got 0; allowed: at least 2, or unset"),
     ],
 )
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_an_environment_that_jax_cannot_start_in(environment, message, small, tmp_path):
     command = [sys.executable, "-m", "gandyn", "run", str(small), "--out", str(tmp_path / "results")]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)

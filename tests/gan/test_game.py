@@ -139,7 +139,7 @@ class TestObjectives:
 
     @pytest.mark.parametrize("loss", ["non_saturating", "relativistic", "hinge"])
     @pytest.mark.parametrize("share", [0.25, 0.3, 1.0])
-    @pytest.mark.quick(2)
+    @pytest.mark.slow
     def test_top_k(self, loss, share):
         """The mean over the ceil(share B) fakes that D scores highest."""
         config = dataclasses.replace(SMALL, loss=loss, top_k=True)
@@ -153,7 +153,7 @@ class TestObjectives:
         assert got == pytest.approx(float(want), rel=1e-5)
 
     @pytest.mark.parametrize("player", ["gen", "disc"])
-    @pytest.mark.quick(1)
+    @pytest.mark.slow
     def test_gradient_norm_of_the_other(self, player):
         """weight / 2 * |gradient of the other's loss|^2, by central differences in each of its parameters."""
         config = dataclasses.replace(SMALL, gen_width=3, disc_width=3, loss="non_saturating")

@@ -328,7 +328,7 @@ def test_alpha_optimum_on_gaussians(d, alpha):
 
 @pytest.mark.parametrize(("smoothing", "of_fake"), [(0.1, 0.0), (0.3, 0.0), (0.2, 0.1), (0.0, 0.3)])
 @pytest.mark.parametrize("d", [0.5, 1.0, 2.0])
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 def test_smoothed_optimum_on_gaussians(d, smoothing, of_fake):
     """D* = ((1 - e) p + e' q) / (p + q), Goodfellow 2016, section 4.1, with e' of fakes; no critic nearby is better."""
     numbers = {"label_smoothing": smoothing, "label_smoothing_fake": of_fake}

@@ -180,6 +180,7 @@ class TestAgainstAPlainLoop:
         np.testing.assert_allclose([state.logged.loss_disc, state.logged.loss_gen], losses, **TOLERANCE)
         assert float(state.logged.penalty) == 0
 
+    @pytest.mark.slow
     def test_simultaneous(self):
         """Both gradients at the same parameters, on the same minibatch."""
         config = dataclasses.replace(SMALL, rule="simultaneous")

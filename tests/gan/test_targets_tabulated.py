@@ -102,7 +102,7 @@ def test_samples_match_the_density(name):
 
 
 @pytest.mark.parametrize(("name", "std"), list(zip(TABLES, (0.3, 0.02, 0.3, 0.02, 0.1))))
-@pytest.mark.quick(2)
+@pytest.mark.slow
 def test_blur_is_the_convolution(name, std):
     """Against the sum over cells of products of differences of scipy's cumulative normal, in float64."""
     target = TABLES[name]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gandyn.gan.networks import VirtualBatchNormGenerator, calling
 
@@ -27,6 +28,7 @@ def numpy_generator(variables, z):
     return np.stack(out)
 
 
+@pytest.mark.slow
 def test_is_the_papers():
     variables = calling.init(GEN, jax.random.key(0), (2,))
     rng = np.random.default_rng(0)

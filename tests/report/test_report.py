@@ -376,6 +376,7 @@ def test_the_table_is_a_data_frame(results: xr.Dataset):
     assert frame.equals(tables.frame(tables.table(results)))
 
 
+@pytest.mark.slow
 def test_every_module_imports_neither_jax_nor_pyplot():
     code = "import importlib, pkgutil, sys, gandyn.analysis, gandyn.report\n"
     code += "for room in (gandyn.analysis, gandyn.report):\n"

@@ -320,6 +320,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.quick(1)
 def test_whatever_befalls_a_file_the_numbers_are_right_or_it_is_named_and_made_again(tmp_path, fault):
     spec = make_spec(2, (0, 10), num_samples=3, surface_size=2)
     path = results(tmp_path / "r", spec)

@@ -109,6 +109,7 @@ class TestOneRunABlock:
     def test_again(self):
         assert_same(Many(SMALL, list(range(MANY))).advance(STEPS).bits(), reference())
 
+    @pytest.mark.slow
     def test_however_the_steps_are_grouped(self):
         assert_same(Many(SMALL, list(range(MANY))).advance(1, 7, 92, 100).bits(), reference())
         assert_same(Many(SMALL, list(range(MANY))).advance(0, 199, 0, 1).bits(), reference())
@@ -216,6 +217,7 @@ class TestMeasuring:
         # Each step draws nodes of its own: no two measurements share their noise.
         assert len({float(each[0]["metrics"]["value_batch"]) for each in found}) == 100
 
+    @pytest.mark.slow
     def test_again_gives_the_same(self):
         many = Many(SMALL, [0, 1, 2, 3]).advance(10)
         assert_same(many.measure(), many.measure())

@@ -228,6 +228,7 @@ def assert_players_of(state: State, origin: State) -> None:
     assert int(state.step) == 0
 
 
+@pytest.mark.slow
 def test_each_run_starts_from_what_it_was_given(whole, started):
     results, origins = gandyn.open_results(started), gandyn.open_results(whole)
     for run, origin in enumerate((3, 2, 1, 0)):
@@ -269,6 +270,7 @@ def without_checkpoints(started: Path) -> State:
     return gandyn.load_states(copy, 3, 6).state
 
 
+@pytest.mark.slow
 def test_what_started_so_and_was_stopped_goes_on_to_the_bit(whole, started, tmp_path, monkeypatch):
     given = [gandyn.load_states(whole, run) for run in (3, 2, 1, 0)]
     out = stopped(tmp_path, monkeypatch, init_from=given)

@@ -326,6 +326,7 @@ class TestClasses:
             jnp.asarray(self.X), RING, labels, 2
         )
 
+    @pytest.mark.slow
     def test_right_labels(self):
         got, accuracy = self.found([0, 0, 0, 1, 1, 1])
         np.testing.assert_array_equal(got.covered, [1, 1, 1, 1, 1, 0, 0, 0])

@@ -234,11 +234,13 @@ class TestTraced:
                 np.testing.assert_allclose(row, want, atol=2e-5)
         assert len(traces) == 1
 
+    @pytest.mark.slow
     def test_any_shape_and_any_ratio(self):
         log_ratio = jnp.asarray([[-jnp.inf, -300.0, -80.0], [0.0, 95.0, jnp.nan]])
         got = critic(bare("minimax"))(log_ratio)
         np.testing.assert_allclose(got, [[-1e4, -300, -80], [0, 95, np.nan]], rtol=2e-3, atol=1e-6)
 
+    @pytest.mark.slow
     def test_of_a_loss_for_a_program(self):
         given = LOSSES["hinge"]
         assert critic_of(given) is given.critic
@@ -363,7 +365,7 @@ class TestOtherLosses:
             (lambda real, fake, numbers: logistic(real, fake, numbers) + jnp.var(fake), "is not the mean"),
         ],
     )
-    @pytest.mark.quick(2)
+    @pytest.mark.quick(1)
     def test_problems_of_disc(self, disc, problem):
         problems = truth_of(own(disc)).problems
         assert any(problem in text for text in problems), problems

@@ -164,6 +164,7 @@ def test_gradients_against_brute_force(config):
             assert abs(each.mean() - want) < 4 * math.hypot(each.std(ddof=1) / math.sqrt(24), 0.015 * want), name
 
 
+@pytest.mark.slow
 def test_saturation_is_what_the_outputs_say():
     """Non-saturating: the slope at s is sigmoid(-s), here at G's own samples."""
     _, state, found = of_net(SMALL)

@@ -278,6 +278,7 @@ class TestGroups:
 
 
 @pytest.mark.parametrize("std", [0.05, 0.01, 0.003])
+@pytest.mark.quick(1)
 def test_what_is_measured_of_collapsed_samples(std):
     """All of G at (4, 4) + std N(0, I): width and place of the mode, both distances of moments, against float64."""
     target = targets.mixture([[4.0, 4.0], [-4.0, 4.0]], std)
@@ -602,6 +603,7 @@ class TestSensitivity:
         got = [TABLE["arrow"](value, real[name]) or "." for value in changes[name]]
         assert "".join(got) == EXPECTED[name]
 
+    @pytest.mark.slow
     def test_a_mode_without_samples_has_no_shape(self):
         _, changes = figures()
         assert np.isnan(changes["mode_std"][0])

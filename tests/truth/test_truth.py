@@ -150,7 +150,7 @@ def best_responses(config: MeasureConfig, d: float, seed: int, loss: str = "mini
 
 class TestBestResponse:
     @pytest.mark.parametrize("d", GAUSSIANS)
-    @pytest.mark.quick(2)
+    @pytest.mark.quick(1)
     def test_closed_forms(self, d):
         """As kernels resolve them; deep measurements need none, and are held to 2e-3 (test_deep)."""
         for loss, value in BEST[d].items():
@@ -172,7 +172,7 @@ class TestBestResponse:
         assert outside <= 3
 
     @pytest.mark.parametrize("d", [5.0, 7.0, 9.0, 12.0, 16.0])
-    @pytest.mark.quick(2)
+    @pytest.mark.quick(1)
     def test_a_generator_far_off(self, d):
         """What lies out of the target's box is plainly fake: the JSD goes to log 2 there."""
         x = d / 2 + np.linspace(-16, 16, 16_001)
@@ -230,6 +230,7 @@ class TestMeasureEndToEnd:
         assert np.sum(np.abs(lags) <= 1e-6) >= 4
         assert lags.mean() > -5e-4
 
+    @pytest.mark.slow
     def test_other_losses_at_the_same_players(self):
         d = 1.0
         # D ~ N(+-d^2/2, d^2) under p and q.
