@@ -66,7 +66,7 @@ def test_results_have_every_metric_at_every_step(results):
 
 def test_total_loss_and_lag_are_sums_of_their_parts(results):
     np.testing.assert_array_equal(results.loss_total, results.loss_disc + results.loss_gen)
-    np.testing.assert_allclose(results.value_best, results.value + results.lag, rtol=1e-6)
+    np.testing.assert_allclose(results.value_best, results.value + results.lag, atol=1e-6)  # of float32 of about 1
 
 
 @pytest.mark.slow
