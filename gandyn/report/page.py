@@ -19,6 +19,7 @@ from gandyn.report import sections
 from gandyn.report.facts import facts, incompleteness, provenance, status
 from gandyn.report.findings import headlines
 from gandyn.report.sections import Section
+from gandyn.report.writing import put
 
 
 def _held(text: str) -> markupsafe.Markup:
@@ -86,13 +87,4 @@ def write(
         page: name of the file beside it in which the sweep can be looked into (`gandyn page`), to link to; None where
             there is none.
     """
-    text = render(results, answers, page)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader who reloads the page while it is written never sees half of it.
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)  # in a folder from elsewhere it might be a link to somewhere else
-    with partial.open("x", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    partial.replace(path)
-    return path
+    return put(render(results, answers, page), path)

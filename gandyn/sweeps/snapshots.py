@@ -17,6 +17,7 @@ from gandyn import devices, environment
 from gandyn.gan import networks, targets
 from gandyn.gan.config import Config, loss_of, penalties_of, rule_of
 from gandyn.gan.game import Game
+from gandyn.gan.losses import LOSSES
 from gandyn.gan.state import State
 from gandyn.gan.step import init
 from gandyn.results import manifest as manifests
@@ -200,7 +201,7 @@ def why_it_cannot_fork(config: Config) -> str:
     optimizers = {parts.text_of(config.gen_optimizer), parts.text_of(config.disc_optimizer)}
     reasons = {
         "networks of one's own": config.gen is not None or config.disc is not None,
-        f"the loss {loss_of(config).name}": loss_of(config).aux or loss_of(config).name not in _losses(),
+        f"the loss {loss_of(config).name}": loss_of(config).aux or loss_of(config).name not in LOSSES,
         f"the rule {rule_of(config).name}": rule_of(config).name not in _FORKED_RULES,
         f"the optimizer {', '.join(sorted(map(str, optimizers)))}": not optimizers <= set(_FORKED_OPTIMIZERS),
         "penalties other than " + ", ".join(_FORKED_PENALTIES): any(
@@ -221,12 +222,6 @@ def why_it_cannot_fork(config: Config) -> str:
         "truncated latents": config.prior == "truncated",
     }
     return ", ".join(reason for reason, holds in reasons.items() if holds)
-
-
-def _losses() -> set[str]:
-    from gandyn.gan.losses import LOSSES
-
-    return {name for name, loss in LOSSES.items() if not loss.aux}
 
 
 def arrays_at(game: Game, state: State, moments: bool) -> dict[str, np.ndarray]:

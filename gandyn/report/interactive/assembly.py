@@ -22,6 +22,7 @@ import xarray as xr
 from gandyn.report.interactive import content
 from gandyn.report.interactive.packing import Pack, deflated, logarithmic
 from gandyn.report.interactive.telling import telling
+from gandyn.report.writing import put
 
 FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
@@ -122,7 +123,7 @@ def write(
     for name, packed in _kept(results, chosen, players, max(left, 0)).items():
         chunks[name], entries[name] = packed.text(), packed.entries
     said |= {"entries": entries, "chosen": chosen, "known_targets": known_targets or {}, "play": False}
-    return _put(_page(said["title"], {"content": deflated(_json(said)), **chunks}), path)
+    return put(_page(said["title"], {"content": deflated(_json(said)), **chunks}), path)
 
 
 def room_for_networks(results: xr.Dataset, size: int = SIZE) -> int:
@@ -136,22 +137,11 @@ def write_play(path: str | os.PathLike[str], known_targets: Mapping[str, Mapping
     """Writes the page without results, to train in: targets to pick (name -> arrays) or to paint, and every recipe."""
     title = "Train a GAN in the page"
     said = {"title": title, "play": True, "known_targets": known_targets, "lacking": [], "players": {}, "entries": {}}
-    return _put(_page(title, {"content": deflated(_json(said))}), path)
+    return put(_page(title, {"content": deflated(_json(said))}), path)
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("utf-8", errors="replace")
-
-
-def _put(page: str, path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)  # in a folder from elsewhere it might be a link to somewhere else
-    with partial.open("x", encoding="utf-8", errors="replace") as file:
-        file.write(page)
-    partial.replace(path)
-    return path
 
 
 def _kept(results: xr.Dataset, chosen: Sequence[int], players: Mapping[int, Any], room: int) -> dict[str, Pack]:
